@@ -1,0 +1,54 @@
+/** Everything the environment decides, parsed once at start. Secrets are plain here and never logged. */
+export class Config {
+  readonly port: number;
+  readonly host: string;
+  /** Absolute path. Embedded database, `secret.key`, backups. */
+  readonly dataDir: string;
+  /** Null: the embedded database. */
+  readonly databaseUrl: string | null;
+  readonly redisUrl: string | null;
+  /** Null: made once as `DATA_DIR/secret.key`. */
+  readonly secretKey: string | null;
+  readonly secretKeyPrevious: string | null;
+  readonly adminUsername: string;
+  readonly adminPassword: string | null;
+  readonly setupToken: string | null;
+  readonly allowWeakPasswords: boolean;
+  /** Seeds of an empty database, named as wg-easy documents them. */
+  readonly wgEasy: {
+    readonly password: string | null;
+    readonly host: string | null;
+    readonly port: number;
+    readonly defaultDns: string;
+    readonly allowedIps: string;
+    readonly persistentKeepalive: number;
+  };
+  readonly wireguard: 'auto' | 'kernel' | 'wireguard-go' | 'off';
+  readonly wireguardNat: boolean;
+  readonly xray: 'auto' | 'off';
+  readonly xrayBin: string | null;
+  readonly xrayApi: string | null;
+  readonly dockerHost: string | null;
+  readonly zarinpalMerchantId: string | null;
+  readonly zarinpalBaseUrl: string | null;
+  readonly telegramBotToken: string | null;
+  readonly telegramApiRoot: string | null;
+  readonly publicUrl: string | null;
+  /** Seed of the setting `sync_interval`: seconds between polls. */
+  readonly syncIntervalSeconds: number;
+  readonly allowRegistration: boolean;
+  readonly cardAutoApprove: boolean;
+  readonly webhookAllowPrivate: boolean;
+  readonly backupPassphrase: string | null;
+  /** Multiplies the documented volume limits; Infinity is `off`, 1 is `on`. The login back-off is never touched. */
+  readonly rateLimitFactor: number;
+  /** Addresses or CIDRs of proxies whose forwarding headers count; true trusts any; false none. */
+  readonly trustProxy: boolean | string[];
+  readonly corsOrigins: string[];
+  readonly logLevel: 'fatal' | 'error' | 'warn' | 'info' | 'debug' | 'trace' | 'silent';
+  readonly role: 'all' | 'api' | 'worker';
+  /** A supervisor starts this process again when it ends. */
+  readonly supervised: boolean;
+  /** Bearer token that may read `/metrics`; METRICS_TOKEN. */
+  readonly metricsToken: string | null;
+}
