@@ -1,0 +1,11 @@
+import { ApiToken } from '../domain/auth/api-token.entity.js';
+import { Client } from '../domain/clients/client.entity.js';
+import { EngineStatus } from '../domain/engines/engine-status.entity.js';
+import { AuditEvent } from '../domain/events/event.entity.js';
+import { FreeAddress } from '../domain/interfaces/free-address.entity.js';
+import { WireguardInterface } from '../domain/interfaces/wireguard-interface.entity.js';
+import { Setting } from '../domain/settings/setting.entity.js';
+import { User } from '../domain/users/user.entity.js';
+
+/** Every table that TypeORM knows: the one list. */
+export const entities = [ApiToken, AuditEvent, Client, EngineStatus, FreeAddress, Setting, User, WireguardInterface];

@@ -1,0 +1,4 @@
+import { House1795305600000 } from './1795305600000-house.js';
+
+/** Every step from an empty database to now, oldest first. Append only: a released step is never edited. */
+export const migrations = [House1795305600000];

@@ -1,0 +1,42 @@
+import { Column, CreateDateColumn, Entity, Exclusion, PrimaryGeneratedColumn } from 'typeorm';
+
+/** A WireGuard device that should exist on this host, named `wg<number>`. */
+@Entity('wireguard_interfaces')
+@Exclusion('wireguard_interfaces_range_excl', 'USING gist ("range" inet_ops WITH &&)')
+export class WireguardInterface {
+  @PrimaryGeneratedColumn('identity', { generatedIdentity: 'ALWAYS' })
+  id: number;
+
+  /** The number in the device's name. */
+  @Column('integer', { unique: true })
+  number: number;
+
+  /** The server's own address with prefix length, as the operator wrote it: `10.0.0.1/24`. */
+  @Column('inet')
+  address: string;
+
+  /** The network of `address`; ranges of two interfaces never overlap. */
+  @Column('cidr')
+  range: string;
+
+  @Column('integer', { unique: true })
+  listenPort: number;
+
+  /** Sealed. */
+  @Column('bytea')
+  privateKey: Buffer;
+
+  @Column('char', { length: 44, unique: true })
+  publicKey: string;
+
+  /** An operator wants the device to exist. */
+  @Column('boolean', { default: true })
+  enabled: boolean;
+
+  /** The first host number of `range` that was never handed to the pool of free addresses. */
+  @Column('bigint', { default: 1 })
+  nextHost: string;
+
+  @CreateDateColumn({ type: 'timestamptz' })
+  createdAt: Date;
+}
