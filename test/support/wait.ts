@@ -1,0 +1,24 @@
+import { setTimeout as delay } from 'node:timers/promises';
+
+/**
+ * Asks until `attempt` neither throws nor returns `false`, `null` or `undefined`, and gives what it returned; one that
+ * only throws returns true at its end. At the time limit the last error is thrown, or one that names the wait.
+ */
+export async function eventually<T extends NonNullable<unknown> | null | undefined>(
+  attempt: () => T | Promise<T>,
+  options: { timeoutMs?: number; intervalMs?: number; what?: string } = {},
+): Promise<NonNullable<Exclude<T, false>>> {
+  const { timeoutMs = 15_000, intervalMs = 50, what = 'the condition' } = options;
+  const until = Date.now() + timeoutMs;
+  for (;;) {
+    let failure: unknown;
+    try {
+      const value = await attempt();
+      if (value !== false && value !== null && value !== undefined) return value as NonNullable<Exclude<T, false>>;
+    } catch (error) {
+      failure = error;
+    }
+    if (Date.now() >= until) throw failure ?? new Error(`${what} did not come true within ${timeoutMs} ms`);
+    await delay(intervalMs);
+  }
+}
