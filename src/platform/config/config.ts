@@ -1,5 +1,6 @@
 /** Everything the environment decides, parsed once at start. Secrets are plain here and never logged. */
 export class Config {
+  /** 0 takes any free port. */
   readonly port: number;
   readonly host: string;
   /** Absolute path. Embedded database, `secret.key`, backups. */
@@ -19,20 +20,26 @@ export class Config {
     readonly password: string | null;
     readonly host: string | null;
     readonly port: number;
+    /** Addresses and search domains, joined by `, `. */
     readonly defaultDns: string;
+    /** CIDRs, joined by `, `. */
     readonly allowedIps: string;
+    /** Seconds, 0 is off. */
     readonly persistentKeepalive: number;
   };
   readonly wireguard: 'auto' | 'kernel' | 'wireguard-go' | 'off';
   readonly wireguardNat: boolean;
   readonly xray: 'auto' | 'off';
   readonly xrayBin: string | null;
+  /** `host:port` of a running engine. */
   readonly xrayApi: string | null;
+  /** Null: `unix:///var/run/docker.sock` when it is there. */
   readonly dockerHost: string | null;
   readonly zarinpalMerchantId: string | null;
   readonly zarinpalBaseUrl: string | null;
   readonly telegramBotToken: string | null;
   readonly telegramApiRoot: string | null;
+  /** Without a trailing slash, as all base URLs here. */
   readonly publicUrl: string | null;
   /** Seed of the setting `sync_interval`: seconds between polls. */
   readonly syncIntervalSeconds: number;
@@ -44,6 +51,7 @@ export class Config {
   readonly rateLimitFactor: number;
   /** Addresses or CIDRs of proxies whose forwarding headers count; true trusts any; false none. */
   readonly trustProxy: boolean | string[];
+  /** Origins, or `*` alone. */
   readonly corsOrigins: string[];
   readonly logLevel: 'fatal' | 'error' | 'warn' | 'info' | 'debug' | 'trace' | 'silent';
   readonly role: 'all' | 'api' | 'worker';
@@ -51,4 +59,10 @@ export class Config {
   readonly supervised: boolean;
   /** Bearer token that may read `/metrics`; METRICS_TOKEN. */
   readonly metricsToken: string | null;
+
+  /** Takes every value ready made; `loadConfig` makes them from the environment. */
+  constructor(values: Config) {
+    Object.assign(this, values);
+    Object.freeze(this);
+  }
 }
