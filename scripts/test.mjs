@@ -20,7 +20,7 @@ try {
 
 async function main(args) {
   await ensureDependencies();
-  await ensureBuild();
+  if (!process.env.TEST_DIST) await ensureBuild();
   const { missing, line, reason } = await ensurePackages(packages, { ask: true });
   const mode = chooseMode();
   if (missing.length > 0 && mode !== 'plain') {

@@ -1,0 +1,87 @@
+// Bytes over TCP, for measuring a tunnel from inside a namespace. A client sends `download N` or `upload N` and a
+// newline; the server sends N bytes, or takes N and answers with a newline.
+//   node traffic.mjs serve <address>                       prints its port, serves until killed
+//   node traffic.mjs download|upload <address> <port> <bytes> <ms>   prints {"bytes","ms","complete"}, also when cut off
+import { connect, createServer } from 'node:net';
+import { performance } from 'node:perf_hooks';
+import { fileURLToPath } from 'node:url';
+
+const block = Buffer.alloc(64 * 1024, 0x5a);
+
+/** Sends `bytes` bytes, never buffering more than the socket takes. */
+function pour(socket, bytes) {
+  let left = bytes;
+  const more = () => {
+    while (left > 0) {
+      const part = left < block.length ? block.subarray(0, left) : block;
+      left -= part.length;
+      if (!socket.write(part)) return;
+    }
+    socket.off('drain', more);
+  };
+  socket.on('drain', more);
+  more();
+}
+
+/** A server for both directions; `listen` it where it shall be. */
+export function trafficServer() {
+  return createServer((socket) => {
+    let head = '';
+    let expected = null;
+    let taken = 0;
+    socket.on('error', () => socket.destroy());
+    socket.on('data', (chunk) => {
+      let length = chunk.length;
+      if (expected === null) {
+        head += chunk.toString('latin1');
+        const end = head.indexOf('\n');
+        if (end < 0) return;
+        const [verb, count] = head.slice(0, end).split(' ');
+        length = head.length - end - 1;
+        if (verb === 'download') {
+          expected = Number.POSITIVE_INFINITY;
+          pour(socket, Number(count));
+          return;
+        }
+        expected = Number(count);
+      }
+      taken += length;
+      if (taken >= expected) socket.end('\n');
+    });
+  });
+}
+
+function transfer(verb, host, port, bytes, timeoutMs) {
+  return new Promise((resolve) => {
+    const began = performance.now();
+    const socket = connect({ host, port });
+    let received = 0;
+    const finish = (complete) => {
+      clearTimeout(timer);
+      const moved =
+        verb === 'download' ? received : complete ? bytes : Math.max(0, socket.bytesWritten - socket.writableLength);
+      socket.destroy();
+      resolve({ bytes: moved, ms: Math.round(performance.now() - began), complete });
+    };
+    const timer = setTimeout(() => finish(false), timeoutMs);
+    socket.once('error', () => finish(false));
+    socket.once('close', () => finish(false));
+    socket.once('connect', () => {
+      socket.write(`${verb} ${bytes}\n`);
+      if (verb === 'upload') pour(socket, bytes);
+    });
+    socket.on('data', (chunk) => {
+      received += chunk.length;
+      if (verb === 'upload' || received >= bytes) finish(true);
+    });
+  });
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  const [verb, host, port, bytes, timeoutMs] = process.argv.slice(2);
+  if (verb === 'serve') {
+    const server = trafficServer().listen({ host, port: 0 }, () => console.log(server.address().port));
+  } else {
+    console.log(JSON.stringify(await transfer(verb, host, Number(port), Number(bytes), Number(timeoutMs))));
+  }
+}
