@@ -1,0 +1,44 @@
+import type { ClientBase } from 'pg';
+import type { DataSourceOptions } from 'typeorm';
+import { entities } from './entities.js';
+import { migrations } from './migrations/migrations.js';
+import { SnakeNamingStrategy } from './snake-naming.strategy.js';
+
+export interface DataSourceExtra {
+  /** Connections at most, 10 unless told. */
+  poolSize?: number;
+  /** Shown in pg_stat_activity. */
+  applicationName?: string;
+  /** A statement that runs longer is cancelled, 30 s unless told; 0 never. */
+  statementTimeoutMs?: number;
+}
+
+/** The one set of TypeORM options, for server and command line. Nothing is synchronised: migrations make the schema. */
+export function dataSourceOptions(url: string, extra: DataSourceExtra = {}): DataSourceOptions {
+  const timeout = extra.statementTimeoutMs ?? 30_000;
+  return {
+    type: 'postgres',
+    url,
+    entities,
+    migrations,
+    migrationsTransactionMode: 'each',
+    namingStrategy: new SnakeNamingStrategy(),
+    synchronize: false,
+    // gen_random_uuid() is built in: no extension is needed, and none is asked for.
+    uuidExtension: 'pgcrypto',
+    installExtensions: false,
+    poolSize: extra.poolSize ?? 10,
+    applicationName: extra.applicationName ?? 'causeway',
+    connectTimeoutMS: 10_000,
+    // A connection that the server dropped while it was idle: the pool opens another one when it is needed.
+    poolErrorHandler: () => {},
+    extra: {
+      keepAlive: true,
+      // SET and not start-up parameters, which poolers in session mode refuse.
+      onConnect: (client: ClientBase) =>
+        client.query(
+          `SET timezone = 'UTC'; SET statement_timeout = ${timeout}; SET idle_in_transaction_session_timeout = ${timeout * 2}`,
+        ),
+    },
+  };
+}
