@@ -69,6 +69,10 @@ export class WireguardClient {
 
   /** Makes the tunnel, as `wg-quick up` does. connectClient() has called it. */
   async up(): Promise<void> {
+    const host = this.config.endpointHost;
+    const gateway = host.includes(':') ? this.cable.near6 : this.cable.near;
+    // The way to the endpoint stays on the cable, whatever the tunnel takes; without it the first handshake is lost.
+    await this.space.must(['ip', 'route', 'replace', host, 'via', gateway]);
     const argv = ['setpriv', '--pdeathsig', 'KILL', ...this.space.enter(['wireguard-go', '-f', device])];
     const engine = spawn(argv[0]!, argv.slice(1), { stdio: 'ignore', env: { ...process.env, LOG_LEVEL: 'silent' } });
     this.engine = engine;
@@ -80,10 +84,7 @@ export class WireguardClient {
       { what: 'the device of a client', intervalMs: 20 },
     );
     await setDeviceConfig(this.space, device, this.config.stripped);
-    const host = this.config.endpointHost;
     const lines = [
-      // The way to the endpoint stays on the cable, whatever the tunnel takes.
-      `route replace ${host} via ${host.includes(':') ? this.cable.near6 : this.cable.near}`,
       ...this.config.addresses.map(
         (address) => `address add ${address} dev ${device}${address.includes(':') ? ' nodad' : ''}`,
       ),

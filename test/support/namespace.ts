@@ -33,7 +33,7 @@ export class Namespace {
       throw new Error('A namespace could not be made');
     });
     ended.catch(() => {});
-    await Promise.race([once(createInterface({ input: holder.stdout! }), 'line'), ended]);
+    await Promise.race([once(createInterface({ input: holder.stdout }), 'line'), ended]);
     return new Namespace(holder);
   }
 

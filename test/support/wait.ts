@@ -1,10 +1,13 @@
 import { setTimeout as delay } from 'node:timers/promises';
 
+/** Anything but void: an attempt without a return value would never be seen to succeed. */
+type Present = object | string | number | boolean | bigint;
+
 /**
  * Asks until `attempt` neither throws nor returns `false`, `null` or `undefined`, and gives what it returned; one that
  * only throws returns true at its end. At the time limit the last error is thrown, or one that names the wait.
  */
-export async function eventually<T extends NonNullable<unknown> | null | undefined>(
+export async function eventually<T extends Present | null | undefined>(
   attempt: () => T | Promise<T>,
   options: { timeoutMs?: number; intervalMs?: number; what?: string } = {},
 ): Promise<NonNullable<Exclude<T, false>>> {
@@ -18,7 +21,9 @@ export async function eventually<T extends NonNullable<unknown> | null | undefin
     } catch (error) {
       failure = error;
     }
-    if (Date.now() >= until) throw failure ?? new Error(`${what} did not come true within ${timeoutMs} ms`);
+    if (Date.now() >= until) {
+      throw failure instanceof Error ? failure : new Error(`${what} did not come true within ${timeoutMs} ms`);
+    }
     await delay(intervalMs);
   }
 }
