@@ -1,5 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 
+type Absent = false | null | undefined;
+
 /** Anything but void: an attempt without a return value would never be seen to succeed. */
 type Present = object | string | number | boolean | bigint;
 
@@ -10,14 +12,14 @@ type Present = object | string | number | boolean | bigint;
 export async function eventually<T extends Present | null | undefined>(
   attempt: () => T | Promise<T>,
   options: { timeoutMs?: number; intervalMs?: number; what?: string } = {},
-): Promise<NonNullable<Exclude<T, false>>> {
+): Promise<Exclude<T, Absent>> {
   const { timeoutMs = 15_000, intervalMs = 50, what = 'the condition' } = options;
   const until = Date.now() + timeoutMs;
   for (;;) {
     let failure: unknown;
     try {
-      const value = await attempt();
-      if (value !== false && value !== null && value !== undefined) return value as NonNullable<Exclude<T, false>>;
+      const value: T = await attempt();
+      if (isThere(value)) return value;
     } catch (error) {
       failure = error;
     }
@@ -26,4 +28,8 @@ export async function eventually<T extends Present | null | undefined>(
     }
     await delay(intervalMs);
   }
+}
+
+function isThere<T>(value: T): value is Exclude<T, Absent> {
+  return value !== false && value !== null && value !== undefined;
 }
