@@ -73,6 +73,7 @@ export class House1795305600000 implements MigrationInterface {
         public_key char(44) NOT NULL,
         enabled boolean NOT NULL DEFAULT true,
         next_host bigint NOT NULL DEFAULT 1,
+        restarted_at timestamptz NOT NULL DEFAULT now(),
         created_at timestamptz NOT NULL DEFAULT now(),
         CONSTRAINT wireguard_interfaces_pkey PRIMARY KEY (id),
         CONSTRAINT wireguard_interfaces_number_key UNIQUE (number),

@@ -37,6 +37,10 @@ export class WireguardInterface {
   @Column('bigint', { default: 1 })
   nextHost: string;
 
+  /** When the device was last made anew because the setting `reset_time` asks for it. */
+  @Column('timestamptz', { default: () => 'now()' })
+  restartedAt: Date;
+
   @CreateDateColumn({ type: 'timestamptz' })
   createdAt: Date;
 }

@@ -1,0 +1,12 @@
+import { Module } from '@nestjs/common';
+import { TypeOrmModule } from '@nestjs/typeorm';
+import { EventsModule } from '../events/events.module.js';
+import { EngineStatus } from './engine-status.entity.js';
+import { EnginesService } from './engines.service.js';
+
+@Module({
+  imports: [TypeOrmModule.forFeature([EngineStatus]), EventsModule],
+  providers: [EnginesService],
+  exports: [EnginesService],
+})
+export class EnginesModule {}

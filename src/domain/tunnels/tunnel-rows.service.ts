@@ -1,0 +1,186 @@
+import { Injectable } from '@nestjs/common';
+import { InjectDataSource } from '@nestjs/typeorm';
+import { DataSource } from 'typeorm';
+import { Clock } from '../../platform/clock/clock.js';
+import { SecretBox } from '../../platform/crypto/secret-box.js';
+import { PRESHARED_KEY_LABEL } from '../clients/clients.service.js';
+import { EventsService } from '../events/events.service.js';
+import { INTERFACE_KEY_LABEL, interfaceName } from '../interfaces/interfaces.service.js';
+import { SettingsService } from '../settings/settings.service.js';
+import { UsageService } from '../usage/usage.service.js';
+import type { DeviceSpec } from './tunnel.port.js';
+import type { WantedPeer } from './wanted-peers.js';
+
+/** A device as its row wants it. */
+export interface WantedDevice {
+  interfaceId: number;
+  name: string;
+  publicKey: string;
+  range: string;
+  enabled: boolean;
+  restartedAt: Date;
+  spec: DeviceSpec;
+}
+
+/** A client's peer with the interface it belongs to, and whether the client is being removed for good. */
+export interface WantedClient extends WantedPeer {
+  interfaceId: number;
+  removed: boolean;
+}
+
+/** Somebody whom sync just found past date or quota. */
+export interface EndedClient {
+  clientId: string;
+  name: string;
+  reason: 'expired' | 'limited';
+}
+
+interface ClientRow {
+  id: string;
+  interface_id: number;
+  public_key: string;
+  preshared_key: Buffer;
+  address: string;
+  active: boolean;
+  removed: boolean;
+}
+
+/** What the database wants of tunnels, and what the engine writes back: every statement of this module. */
+@Injectable()
+export class TunnelRowsService {
+  constructor(
+    @InjectDataSource() private readonly dataSource: DataSource,
+    private readonly secrets: SecretBox,
+    private readonly settings: SettingsService,
+    private readonly usage: UsageService,
+    private readonly events: EventsService,
+    private readonly clock: Clock,
+  ) {}
+
+  /** All interfaces, or those with the given ids. */
+  async devices(ids?: number[]): Promise<WantedDevice[]> {
+    const rows: {
+      id: number;
+      number: number;
+      address: string;
+      range: string;
+      listen_port: number;
+      private_key: Buffer;
+      public_key: string;
+      enabled: boolean;
+      restarted_at: Date;
+    }[] = await this.dataSource.query(
+      `SELECT id, number, text(address) AS address, range, listen_port, private_key, public_key, enabled, restarted_at
+         FROM wireguard_interfaces WHERE $1::int[] IS NULL OR id = ANY($1) ORDER BY number`,
+      [ids ?? null],
+    );
+    const mtu = await this.settings.get('mtu');
+    return rows.map((row) => ({
+      interfaceId: row.id,
+      name: interfaceName(row.number),
+      publicKey: row.public_key,
+      range: row.range,
+      enabled: row.enabled,
+      restartedAt: row.restarted_at,
+      spec: {
+        name: interfaceName(row.number),
+        privateKey: this.secrets.open(INTERFACE_KEY_LABEL, row.private_key),
+        listenPort: row.listen_port,
+        addresses: [row.address],
+        mtu,
+      },
+    }));
+  }
+
+  /** Clients by id, those of one interface, or all. */
+  async clients(of: { ids: string[] } | { interfaceId: number } | 'all'): Promise<WantedClient[]> {
+    const ids = of !== 'all' && 'ids' in of ? of.ids : null;
+    const interfaceId = of !== 'all' && 'interfaceId' in of ? of.interfaceId : null;
+    const rows: ClientRow[] = await this.dataSource.query(
+      `SELECT id, interface_id, public_key, preshared_key, host(address) AS address,
+              enabled AND ended_reason IS NULL AND removed_at IS NULL AS active, removed_at IS NOT NULL AS removed
+         FROM clients
+        WHERE ($1::uuid[] IS NULL OR id = ANY($1)) AND ($2::int IS NULL OR interface_id = $2)`,
+      [ids, interfaceId],
+    );
+    return rows.map((row) => ({
+      clientId: row.id,
+      interfaceId: row.interface_id,
+      publicKey: row.public_key,
+      presharedKey: this.secrets.open(PRESHARED_KEY_LABEL, row.preshared_key),
+      allowedIps: [`${row.address}/32`],
+      active: row.active,
+      removed: row.removed,
+    }));
+  }
+
+  /** Marks clients past date or quota as ended (or removed, where the settings say so), with an event for each. */
+  async endDue(): Promise<EndedClient[]> {
+    const removeThem = (await this.settings.get('expired_client_action')) === 'delete';
+    return this.dataSource.transaction(async (tx) => {
+      const [rows]: [{ id: string; name: string; ended_reason: 'expired' | 'limited' }[], number] = await tx.query(
+        `UPDATE clients c
+            SET ended_reason = CASE WHEN c.expires_at <= $1::timestamptz THEN 'expired' ELSE 'limited' END,
+                removed_at = CASE WHEN $2 THEN $1::timestamptz END
+          WHERE c.ended_reason IS NULL AND c.removed_at IS NULL
+            AND c.id IN (
+              SELECT id FROM clients
+               WHERE expires_at <= $1::timestamptz AND ended_reason IS NULL AND removed_at IS NULL
+              UNION ALL
+              SELECT q.id FROM clients q JOIN usage_counters u ON u.subject_id = q.id
+               WHERE q.traffic_limit_bytes > 0 AND q.ended_reason IS NULL AND q.removed_at IS NULL
+                 AND u.rx_total + u.tx_total >= q.traffic_limit_bytes)
+        RETURNING c.id, c.name, c.ended_reason`,
+        [this.clock.now(), removeThem],
+      );
+      for (const row of rows) {
+        const why = row.ended_reason === 'expired' ? 'its date has passed' : 'its traffic is used up';
+        await this.events.record(
+          {
+            type: 'CLIENT',
+            severity: 'WARN',
+            service: 'wireguard',
+            action: `client_${row.ended_reason}`,
+            target: row.name,
+            message: `Client ${row.name} was ${removeThem ? 'removed' : 'cut off'}: ${why}`,
+          },
+          tx,
+        );
+      }
+      return rows.map((row) => ({ clientId: row.id, name: row.name, reason: row.ended_reason }));
+    });
+  }
+
+  /** Deletes the rows of removed clients whose peers are off the device; their addresses are free from then on. */
+  async finishRemovals(clientIds: string[]): Promise<void> {
+    if (clientIds.length === 0) return;
+    await this.dataSource.transaction(async (tx) => {
+      const [rows]: [{ id: string }[], number] = await tx.query(
+        'DELETE FROM clients WHERE id = ANY($1) AND removed_at IS NOT NULL RETURNING id, interface_id, address',
+        [clientIds],
+      );
+      // Only what lies in the range of now and was handed out before: the rest comes by the next refill.
+      await tx.query(
+        `INSERT INTO free_addresses (interface_id, address)
+         SELECT i.id, freed.address
+           FROM jsonb_to_recordset($1::jsonb) AS freed (interface_id int, address inet)
+           JOIN wireguard_interfaces i ON i.id = freed.interface_id
+          WHERE freed.address << i.range AND freed.address - network(i.range)::inet < i.next_host
+         ON CONFLICT DO NOTHING`,
+        [JSON.stringify(rows)],
+      );
+      await this.usage.retire(
+        rows.map((row) => row.id),
+        this.clock.now(),
+        tx,
+      );
+    });
+  }
+
+  async markRestarted(interfaceId: number): Promise<void> {
+    await this.dataSource.query('UPDATE wireguard_interfaces SET restarted_at = $2 WHERE id = $1', [
+      interfaceId,
+      this.clock.now(),
+    ]);
+  }
+}
