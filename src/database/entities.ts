@@ -5,7 +5,18 @@ import { AuditEvent } from '../domain/events/event.entity.js';
 import { FreeAddress } from '../domain/interfaces/free-address.entity.js';
 import { WireguardInterface } from '../domain/interfaces/wireguard-interface.entity.js';
 import { Setting } from '../domain/settings/setting.entity.js';
+import { UsageCounter } from '../domain/usage/usage-counter.entity.js';
 import { User } from '../domain/users/user.entity.js';
 
 /** Every table that TypeORM knows: the one list. */
-export const entities = [ApiToken, AuditEvent, Client, EngineStatus, FreeAddress, Setting, User, WireguardInterface];
+export const entities = [
+  ApiToken,
+  AuditEvent,
+  Client,
+  EngineStatus,
+  FreeAddress,
+  Setting,
+  UsageCounter,
+  User,
+  WireguardInterface,
+];

@@ -1,4 +1,5 @@
 import { House1795305600000 } from './1795305600000-house.js';
+import { Usage1795305700000 } from './1795305700000-usage.js';
 
 /** Every step from an empty database to now, oldest first. Append only: a released step is never edited. */
-export const migrations = [House1795305600000];
+export const migrations = [House1795305600000, Usage1795305700000];
