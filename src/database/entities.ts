@@ -4,6 +4,7 @@ import { EngineStatus } from '../domain/engines/engine-status.entity.js';
 import { AuditEvent } from '../domain/events/event.entity.js';
 import { FreeAddress } from '../domain/interfaces/free-address.entity.js';
 import { WireguardInterface } from '../domain/interfaces/wireguard-interface.entity.js';
+import { Installation } from '../domain/settings/installation.entity.js';
 import { Setting } from '../domain/settings/setting.entity.js';
 import { UsageCounter } from '../domain/usage/usage-counter.entity.js';
 import { User } from '../domain/users/user.entity.js';
@@ -15,6 +16,7 @@ export const entities = [
   Client,
   EngineStatus,
   FreeAddress,
+  Installation,
   Setting,
   UsageCounter,
   User,

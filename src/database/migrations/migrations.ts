@@ -1,5 +1,6 @@
 import { House1795305600000 } from './1795305600000-house.js';
 import { Usage1795305700000 } from './1795305700000-usage.js';
+import { Installation1795305710000 } from './1795305710000-installation.js';
 
 /** Every step from an empty database to now, oldest first. Append only: a released step is never edited. */
-export const migrations = [House1795305600000, Usage1795305700000];
+export const migrations = [House1795305600000, Usage1795305700000, Installation1795305710000];
