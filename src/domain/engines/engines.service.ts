@@ -21,6 +21,7 @@ import { EngineStatus } from './engine-status.entity.js';
 import { engineBusy, engineUnavailable } from './engines.errors.js';
 
 const APPLY_LIMIT_MS = 5_000;
+const START_LIMIT_MS = 10_000;
 const COMMAND_LIMIT_MS = 120_000;
 const TAKE_OVER_RETRY_MS = 2_000;
 const STATUS_EVERY_MS = 5_000;
@@ -53,6 +54,9 @@ interface Driven {
   commands: Set<string>;
   retry: NodeJS.Timeout | null;
   lastState: string | null;
+  /** Resolves after the first attempt to take the engine over, whatever came of it. */
+  started: Promise<void>;
+  markStarted(): void;
 }
 
 /**
@@ -79,8 +83,14 @@ export class EnginesService implements OnModuleInit, OnApplicationBootstrap, Bef
 
   /** Called by the module that can drive an engine, before the application has started. */
   register(handler: EngineHandler): void {
+    let markStarted = (): void => undefined;
+    const started = new Promise<void>((resolve) => {
+      markStarted = resolve;
+    });
     const driven: Driven = {
       handler,
+      started,
+      markStarted,
       queue: new ApplyQueue(async (keys) => {
         if (!driven.owned || !driven.ready) throw this.notReady(driven);
         const failures = await handler.apply(keys);
@@ -136,6 +146,17 @@ export class EnginesService implements OnModuleInit, OnApplicationBootstrap, Bef
   drives(engine: string): boolean {
     const driven = this.driven.get(engine);
     return driven !== undefined && driven.owned && driven.ready;
+  }
+
+  /**
+   * Waits, at most 10 s, until it is known how the engine is: this process took it over or failed to, or another one
+   * drives it.
+   */
+  async whenStarted(engine: string): Promise<void> {
+    const driven = this.driven.get(engine);
+    const rows = await this.status();
+    if (!driven || this.config.role === 'api' || (!driven.owned && rows.some((row) => row.id === engine))) return;
+    await withLimit(driven.started, START_LIMIT_MS, new Error('late')).catch(() => undefined);
   }
 
   /** Throws `engine_unavailable` when the engine is known to be down or absent, before anything is written. */
@@ -221,6 +242,7 @@ export class EnginesService implements OnModuleInit, OnApplicationBootstrap, Bef
         driven.retry.unref();
       }
     });
+    driven.markStarted();
     await this.publish(driven);
   }
 
