@@ -12,6 +12,7 @@ export interface CommandOptions {
   input?: string;
   /** 15 s unless told. */
   timeoutMs?: number;
+  cwd?: string;
 }
 
 /** Runs a program to its end; a failure of the program is a result, one to start it an error. */
@@ -22,7 +23,7 @@ export function runCommand(argv: readonly string[], options: CommandOptions = {}
     const child = execFile(
       program,
       args,
-      { timeout: options.timeoutMs ?? 15_000, killSignal: 'SIGKILL', maxBuffer: 64 * 1024 * 1024 },
+      { cwd: options.cwd, timeout: options.timeoutMs ?? 15_000, killSignal: 'SIGKILL', maxBuffer: 64 * 1024 * 1024 },
       (error, stdout, stderr) => {
         if (error !== null && typeof error.code === 'string') reject(error);
         else resolve({ stdout, stderr, code: error === null ? 0 : typeof error.code === 'number' ? error.code : -1 });

@@ -1,7 +1,6 @@
-// Bytes over TCP, for measuring a tunnel from inside a namespace. A client sends `download N` or `upload N` and a
-// newline; the server sends N bytes, or takes N and answers with a newline.
-//   node traffic.mjs serve <address>                       prints its port, serves until killed
-//   node traffic.mjs download|upload <address> <port> <bytes> <ms>   prints {"bytes","ms","complete"}, also when cut off
+// Bytes over TCP, to measure a tunnel from inside a namespace: `serve <address>` prints its port and serves until killed,
+// `download|upload <address> <port> <bytes> <ms>` prints {"bytes","ms","complete"}, also when it is cut off. A client sends
+// its verb, the count and a newline; the server sends so many bytes, or takes them and answers with a newline.
 import { connect, createServer } from 'node:net';
 import { performance } from 'node:perf_hooks';
 import { fileURLToPath } from 'node:url';
