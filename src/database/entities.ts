@@ -1,4 +1,5 @@
 import { ApiToken } from '../domain/auth/api-token.entity.js';
+import { RevokedSession } from '../domain/auth/revoked-session.entity.js';
 import { Client } from '../domain/clients/client.entity.js';
 import { EngineStatus } from '../domain/engines/engine-status.entity.js';
 import { AuditEvent } from '../domain/events/event.entity.js';
@@ -17,6 +18,7 @@ export const entities = [
   EngineStatus,
   FreeAddress,
   Installation,
+  RevokedSession,
   Setting,
   UsageCounter,
   User,

@@ -38,6 +38,13 @@ export class House1795305600000 implements MigrationInterface {
         CONSTRAINT api_tokens_token_hash_key UNIQUE (token_hash)
       )`);
     await runner.query(`
+      CREATE TABLE revoked_sessions (
+        id uuid NOT NULL,
+        expires_at timestamptz NOT NULL,
+        CONSTRAINT revoked_sessions_pkey PRIMARY KEY (id)
+      )`);
+    await runner.query(`CREATE INDEX revoked_sessions_expires_at_idx ON revoked_sessions (expires_at)`);
+    await runner.query(`
       CREATE TABLE settings (
         key varchar(64) NOT NULL,
         value text,
@@ -137,6 +144,7 @@ export class House1795305600000 implements MigrationInterface {
       'wireguard_interfaces',
       'events',
       'settings',
+      'revoked_sessions',
       'api_tokens',
       'users',
     ]) {
