@@ -25,6 +25,14 @@ if (folder === undefined || mode === undefined) throw new Error('Run this throug
 // What a test may not do without privileges; `plain` leaves these folders out and says so.
 const privileged = ['test/contract', 'test/engines', 'test/faults'];
 
+// swc unpacks its native code into a cache: here one that only this run can see, and that is gone after it. In a user
+// namespace the owner of / has no name, which swc's check of the folders above takes for somebody who could meddle.
+const swcCache = '/dev/shm/swc';
+const swcEnvironment = {
+  ...(mode === 'plain' ? {} : { SWC_NATIVE_BINDING_CACHE: swcCache }),
+  ...(mode === 'userns' ? { SWC_NATIVE_BINDING_CACHE_SKIP_SECURITY_CHECK: '1' } : {}),
+};
+
 if (mode !== 'plain') enterNamespaces();
 const product = copyProduct();
 const postgres = await startPostgres();
@@ -39,6 +47,7 @@ function enterNamespaces() {
   execFileSync('ip', ['link', 'set', 'lo', 'up']);
   mount('tmpfs', folder, 'mode=0755');
   mount('tmpfs', '/dev/shm', 'mode=1777');
+  mkdirSync(swcCache, { mode: 0o700 });
   if (!existsSync('/var/run/wireguard')) {
     // A user namespace may not write to this host's /run, so it gets its own.
     mount('tmpfs', '/var/run', 'mode=0755');
@@ -190,6 +199,7 @@ async function runVitest(args) {
     env: {
       ...process.env,
       ...(process.stdout.isTTY ? {} : { NO_COLOR: '1' }),
+      ...swcEnvironment,
       CAUSEWAY_TEST_COUNTS: counts,
       CAUSEWAY_TEST_PRODUCT: product,
       CAUSEWAY_TEST_POSTGRES: postgres.socketFolder,
@@ -202,7 +212,9 @@ async function runVitest(args) {
   const code = await new Promise((resolve, reject) => child.once('error', reject).once('close', resolve));
 
   if (plain)
-    console.log(`Left out, for want of privileges (be root, or allow user namespaces): ${privileged.join(', ')}`);
+    console.log(
+      `Left out, for want of privileges (be root, or allow user namespaces and /dev/net/tun): ${privileged.join(', ')}`,
+    );
   const counted = existsSync(counts);
   const { passed, failed, skipped } = counted
     ? JSON.parse(readFileSync(counts, 'utf8'))

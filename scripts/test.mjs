@@ -1,12 +1,12 @@
 // `npm test`: sets up, then runs test-run.mjs in namespaces of its own, so that no device, firewall rule, mount or
 // process of a test reaches this host or outlives the run. Arguments go to vitest.
 import { spawn } from 'node:child_process';
-import { existsSync, mkdirSync, mkdtempSync, rmSync, rmdirSync } from 'node:fs';
+import { accessSync, constants, existsSync, mkdirSync, mkdtempSync, rmSync, rmdirSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { SetupError, canUnshare, ensureBuild, ensureDependencies, ensurePackages, onPath, root } from './setup.mjs';
 
-const packages = ['iproute2', 'nftables', 'wireguard-tools', 'wireguard-go', 'iputils-ping'];
+const packages = ['iproute2', 'nftables', 'wireguard-tools', 'wireguard-go', 'iputils-ping', 'pgbouncer'];
 const namespaces = ['--net', '--mount', '--pid', '--ipc', '--fork', '--mount-proc', '--kill-child'];
 const wireguardSockets = '/var/run/wireguard';
 
@@ -42,7 +42,8 @@ async function main(args) {
 function chooseMode() {
   if (!onPath('unshare')) return 'plain';
   if (process.getuid?.() === 0) return canUnshare(namespaces) ? 'root' : 'plain';
-  return canUnshare(['--user', '--map-root-user', ...namespaces]) ? 'userns' : 'plain';
+  const hasTunnels = existsSync('/sys/module/wireguard') || mayOpen('/dev/net/tun');
+  return hasTunnels && canUnshare(['--user', '--map-root-user', ...namespaces]) ? 'userns' : 'plain';
 }
 
 function runInside(mode, folder, args) {
@@ -75,6 +76,15 @@ function runInside(mode, folder, args) {
       resolve(stopped > 0 ? code || 130 : (code ?? 1));
     });
   });
+}
+
+function mayOpen(path) {
+  try {
+    accessSync(path, constants.R_OK | constants.W_OK);
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 /** Somebody else may have begun to use the folder meanwhile. */

@@ -28,6 +28,8 @@ export interface ServerOptions {
 }
 
 const port = 8000;
+// The root of a user namespace cannot become anybody else, which an embedded PostgreSQL needs of root.
+const asPlainUser = ['unshare', '--user', '--map-user=1000', '--map-group=1000'];
 
 /** Starts the built product, waits until it answers, and throws with its log when it ends or takes too long. */
 export async function startServer(options: ServerOptions = {}): Promise<Server> {
@@ -118,7 +120,8 @@ export class Server {
   /** Starts it again in the same surroundings and waits until it answers. */
   async start(): Promise<void> {
     if (this.running) throw new Error('The server is running already');
-    const program = [process.execPath, join(runFact('CAUSEWAY_TEST_PRODUCT'), 'dist/main.js')];
+    const plainUser = this.options.embedded && process.env['CAUSEWAY_TEST_MODE'] === 'userns' ? asPlainUser : [];
+    const program = [...plainUser, process.execPath, join(runFact('CAUSEWAY_TEST_PRODUCT'), 'dist/main.js')];
     const argv = ['setpriv', '--pdeathsig', 'KILL', ...(this.space?.enter(program) ?? program)];
     const child = spawn(argv[0]!, argv.slice(1), { cwd: '/', env: this.env, stdio: ['ignore', 'pipe', 'pipe'] });
     this.process = child;
