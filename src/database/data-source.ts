@@ -1,5 +1,5 @@
 import type { ClientBase } from 'pg';
-import type { DataSourceOptions } from 'typeorm';
+import type { DataSourceOptions, Logger } from 'typeorm';
 import { entities } from './entities.js';
 import { migrations } from './migrations/migrations.js';
 import { SnakeNamingStrategy } from './snake-naming.strategy.js';
@@ -24,6 +24,7 @@ export function dataSourceOptions(url: string, extra: DataSourceExtra = {}): Dat
     migrationsTransactionMode: 'each',
     namingStrategy: new SnakeNamingStrategy(),
     synchronize: false,
+    logger: silent,
     // gen_random_uuid() is built in: no extension is needed, and none is asked for.
     uuidExtension: 'pgcrypto',
     installExtensions: false,
@@ -42,3 +43,13 @@ export function dataSourceOptions(url: string, extra: DataSourceExtra = {}): Dat
     },
   };
 }
+
+/** What fails is thrown; TypeORM's own lines would hold parameters, and so secrets. */
+const silent: Logger = {
+  logQuery: () => {},
+  logQueryError: () => {},
+  logQuerySlow: () => {},
+  logSchemaBuild: () => {},
+  logMigration: () => {},
+  log: () => {},
+};

@@ -116,7 +116,7 @@ export class EmbeddedPostgres {
     if (this.exclusive) await this.holdDataDir();
     await this.underStartLock(() => this.bringUp());
     if (!this.exclusive) return;
-    this.watch = setInterval(() => void this.look(), 5_000);
+    this.watch = setInterval(() => void this.look(), 2_000);
     this.watch.unref();
   }
 
@@ -470,16 +470,18 @@ export class EmbeddedPostgres {
   private async othersConnected(): Promise<boolean> {
     const deadline = performance.now() + 2_000;
     for (;;) {
-      // Connections of our own that were just closed linger for a moment.
       const answer = await this.keeper
-        ?.query<{ others: boolean }>(
-          `SELECT count(*) > 0 AS others FROM pg_stat_activity
-           WHERE backend_type = 'client backend' AND pid <> pg_backend_pid() AND ($1 OR application_name = $2)`,
-          [!this.exclusive, keeperName],
+        ?.query<{ keepers: number; clients: number }>(
+          `SELECT count(*) FILTER (WHERE application_name = $1)::int AS keepers, count(*)::int AS clients
+           FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()`,
+          [keeperName],
         )
         .catch(() => undefined);
-      if (answer === undefined) return !this.exclusive;
-      if (answer.rows[0]?.others !== true) return false;
+      const found = answer?.rows[0];
+      if (found === undefined) return !this.exclusive;
+      if (found.keepers > 0) return true;
+      if (this.exclusive || found.clients === 0) return false;
+      // Connections of our own that were just closed linger for a moment.
       if (performance.now() > deadline) return true;
       await delay(50);
     }

@@ -18,7 +18,7 @@ export async function verifyServer(url: string, log: StartLog): Promise<void> {
   try {
     clients.push(await connectPatiently(url, where, log));
     await checkServer(clients[0] as pg.Client, where);
-    while (clients.length < probes) clients.push(await connect(url));
+    while (clients.length < probes) clients.push(await connectAnother(url, where));
     await checkSessions(clients, where);
   } catch (error) {
     if (error instanceof DatabaseStartError) throw error;
@@ -40,6 +40,19 @@ async function connectPatiently(url: string, where: string, log: StartLog): Prom
       told = true;
       await delay(Math.min(500, left));
     }
+  }
+}
+
+async function connectAnother(url: string, where: string): Promise<pg.Client> {
+  try {
+    const client = await connect(url);
+    // A pooler answers the connection itself; a backend is asked for with the first query.
+    await client.query('SELECT 1');
+    return client;
+  } catch (error) {
+    throw new DatabaseStartError(
+      `The database at ${where} does not give this user ${probes} sessions at once (${explain(error)}). Raise the limit of the pooler or of PostgreSQL; Causeway uses up to 20.`,
+    );
   }
 }
 
@@ -85,43 +98,30 @@ async function checkServer(client: pg.Client, where: string): Promise<void> {
 }
 
 /**
- * Each client is to find itself in the backend it was in before, with the setting it made, while the others hold
- * transactions: a pooler hands the backend of an idle client to the next one that asks.
+ * Each client marks its session and is to find the mark again while another one holds a transaction: a pooler hands the
+ * session of an idle client to the next one that asks.
  */
 async function checkSessions(clients: pg.Client[], where: string): Promise<void> {
   const pooled = new DatabaseStartError(
     `The database at ${where} is behind a pooler that does not hold sessions (transaction or statement mode). ` +
       'Point DATABASE_URL at PostgreSQL itself, or at a pooler in session mode.',
   );
-  const homes: string[] = [];
-  for (const client of clients) homes.push(await settle(client));
-  if (new Set(homes).size < clients.length) throw pooled;
+  const marks = new Map(clients.map((client) => [client, randomUUID()]));
+  for (const [client, mark] of marks) await client.query(`SELECT set_config('causeway.mark', $1, false)`, [mark]);
   for (const holder of clients) {
     try {
       await holder.query('BEGIN');
-      for (const [index, client] of clients.entries()) if ((await home(client)) !== homes[index]) throw pooled;
+      for (const [client, mark] of marks) {
+        const { rows } = await client.query<{ mark: string }>(`SELECT current_setting('causeway.mark', true) AS mark`);
+        if (rows[0]?.mark !== mark) throw pooled;
+      }
       await holder.query('ROLLBACK');
     } catch (error) {
-      // Statement mode refuses BEGIN; a pool of one backend lets the others wait for it until they give up.
-      const text = explain(error);
-      if (/pooling mode/.test(text) || /timeout/i.test(text)) throw pooled;
+      // Statement mode refuses BEGIN; with few sessions to hand out, the others wait for the holder's until they give up.
+      if (/pooling mode|timeout/i.test(explain(error))) throw pooled;
       throw error;
     }
   }
-}
-
-async function settle(client: pg.Client): Promise<string> {
-  await client.query(`SELECT set_config('causeway.probe', $1, false)`, [randomUUID()]);
-  return home(client);
-}
-
-/** Names a session: its backend (on whichever server), and a setting that only it has. */
-async function home(client: pg.Client): Promise<string> {
-  const { rows } = await client.query<{ home: string }>(
-    `SELECT concat_ws('/', pg_backend_pid(), inet_server_addr(), pg_postmaster_start_time()) AS home,
-       current_setting('causeway.probe', true) AS probe`,
-  );
-  return JSON.stringify(rows[0]);
 }
 
 /** The server is coming up, is full for a moment, or its name is not known yet (containers that start together). */
