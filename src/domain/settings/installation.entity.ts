@@ -1,7 +1,8 @@
-import { Column, Entity, PrimaryColumn } from 'typeorm';
+import { Check, Column, Entity, PrimaryColumn } from 'typeorm';
 
 /** What is true of the whole installation: one row, made by the first start. */
 @Entity('installation')
+@Check('installation_single_row_check', 'id = 1')
 export class Installation {
   /** Always 1. */
   @PrimaryColumn('smallint')

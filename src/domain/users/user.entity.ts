@@ -1,9 +1,10 @@
-import { Column, CreateDateColumn, Entity, PrimaryGeneratedColumn } from 'typeorm';
+import { Check, Column, CreateDateColumn, Entity, PrimaryGeneratedColumn } from 'typeorm';
 
 export type Role = 'admin' | 'user';
 
 /** A person who may sign in: an operator (`admin`) or a customer (`user`). */
 @Entity('users')
+@Check('users_role_check', `role IN ('admin', 'user')`)
 export class User {
   @PrimaryGeneratedColumn('identity', { generatedIdentity: 'ALWAYS' })
   id: number;
