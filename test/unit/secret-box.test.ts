@@ -76,7 +76,6 @@ describe('the secret box', () => {
     const began = process.cpuUsage();
     for (const one of sealed) box.open('test/one', one);
     const used = process.cpuUsage(began);
-    console.info(`10,000 opens: ${((used.user + used.system) / 1000).toFixed(0)} ms of CPU`);
     // A loaded machine takes several times as long as an idle one (about 50 ms).
     expect((used.user + used.system) / 1000).toBeLessThan(500);
   });

@@ -153,7 +153,7 @@ function readSecretFile(name: string, path: string): string {
     content = readFileSync(path, 'utf8').replace(/\r?\n$/, '');
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException;
-    throw new Error(`cannot be read from ${name}_FILE ${quote(path)}: ${code ?? message}`);
+    throw new Error(`cannot be read from ${name}_FILE ${quote(path)}: ${code ?? message}`, { cause: error });
   }
   if (content === '') throw new Error(`is empty in ${name}_FILE ${quote(path)}`);
   return content;
@@ -168,7 +168,7 @@ function quote(text: string): string {
 }
 
 const parsePlain: Parser<string> = (text) => {
-  if (/[\u0000-\u001f\u007f]/.test(text)) throw new Error('has a control character in it');
+  if (/\p{Cc}/u.test(text)) throw new Error('has a control character in it');
   return text;
 };
 

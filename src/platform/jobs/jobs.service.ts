@@ -99,7 +99,7 @@ export class JobsService implements OnApplicationBootstrap, OnModuleDestroy, OnA
    * Makes a job and returns its id, or null when a singleton option says that there is one already. Inside a
    * transaction of the caller, call `wake` after the commit where the usual second or two of waiting is too long.
    */
-  async send<Data extends object>(name: string, data: Data, options: SendOptions = {}): Promise<string | null> {
+  async send(name: string, data: object, options: SendOptions = {}): Promise<string | null> {
     if (!this.queues.has(name)) throw new Error(`No job queue is called ${name}`);
     await this.start();
     const { manager, ...rest } = options;

@@ -32,11 +32,9 @@ export async function withLock<T>(
     try {
       return { ran: true, value: await work() };
     } finally {
-      await lease.query(UNLOCK, [name]).then(
-        () => {
-          broken = false;
-        },
-        () => undefined,
+      broken = await lease.query(UNLOCK, [name]).then(
+        () => false,
+        () => true,
       );
     }
   } finally {

@@ -97,14 +97,16 @@ export class SessionConnection {
   }
 
   private beat(heartbeat: Heartbeat): void {
-    this.timer = setTimeout(() => {
-      this.query('SELECT 1', [], heartbeat.limitMs).then(
-        () => {
-          if (!this.ended) this.beat(heartbeat);
-        },
-        (error: Error) => this.lose(error.message),
-      );
-    }, heartbeat.everyMs);
+    this.timer = setTimeout(() => void this.checkPulse(heartbeat), heartbeat.everyMs);
     this.timer.unref();
+  }
+
+  private async checkPulse(heartbeat: Heartbeat): Promise<void> {
+    try {
+      await this.query('SELECT 1', [], heartbeat.limitMs);
+      if (!this.ended) this.beat(heartbeat);
+    } catch (error) {
+      this.lose((error as Error).message);
+    }
   }
 }
