@@ -109,7 +109,8 @@ async function startPostgres() {
     log_min_messages: 'fatal',
   };
   const args = Object.entries(settings).flatMap(([name, value]) => ['-c', `${name}=${value}`]);
-  const server = start('postgres', ['-D', data, ...args], { stdio: ['ignore', 'inherit', 'inherit'] });
+  // In a session of its own: the terminal's Ctrl+C is not for it.
+  const server = start('postgres', ['-D', data, ...args], { stdio: ['ignore', 'inherit', 'inherit'], detached: true });
   const ended = new Promise((resolve) => server.once('close', resolve));
   const stop = async () => {
     server.kill('SIGQUIT');

@@ -2,7 +2,7 @@
 // process of a test reaches this host or outlives the run. Arguments go to vitest.
 import { spawn } from 'node:child_process';
 import { accessSync, constants, existsSync, mkdirSync, mkdtempSync, rmSync, rmdirSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { constants as osConstants, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { SetupError, canUnshare, ensureBuild, ensureDependencies, ensurePackages, onPath, root } from './setup.mjs';
 
@@ -61,9 +61,11 @@ function runInside(mode, folder, args) {
   });
   return new Promise((resolve, reject) => {
     let stopped = 0;
+    let stoppedBy = 0;
     const stop = (signal) => {
       // Ctrl+C reaches vitest too, which ends by itself; a second one, or any other signal, ends it at once.
       stopped += 1;
+      stoppedBy = osConstants.signals[signal];
       if (mode === 'plain') child.kill('SIGTERM');
       else if (signal !== 'SIGINT' || stopped > 1) child.kill('SIGKILL');
       else setTimeout(() => child.kill('SIGKILL'), 10_000).unref();
@@ -73,7 +75,7 @@ function runInside(mode, folder, args) {
     child.once('error', reject);
     child.once('close', (code) => {
       for (const signal of signals) process.off(signal, stop);
-      resolve(stopped > 0 ? code || 130 : (code ?? 1));
+      resolve(stopped > 0 ? 128 + stoppedBy : (code ?? 1));
     });
   });
 }
