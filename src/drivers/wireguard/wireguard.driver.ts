@@ -33,6 +33,11 @@ import type { DeviceIdentity, WireguardTransport } from './wireguard.transport.j
 
 const PORT_OPENS_MS = 3_000;
 
+interface AdoptedDevice {
+  transport: WireguardTransport;
+  identity: DeviceIdentity;
+}
+
 /** WireGuard devices of this host, in the kernel or as wireguard-go, and the packet rules around them. */
 @Injectable()
 export class WireguardDriver extends TunnelPort {
@@ -76,7 +81,7 @@ export class WireguardDriver extends TunnelPort {
       const publicKey = publicKeyOf(spec.privateKey);
       const adopted = await this.adopt(spec.name, publicKey);
       if (adopted !== null) {
-        await this.configure(adopted, spec);
+        await this.configure(adopted.transport, spec, adopted.identity);
       } else {
         await this.make(backend, spec);
       }
@@ -152,10 +157,10 @@ export class WireguardDriver extends TunnelPort {
   }
 
   /**
-   * The transport of the device that is there and ours; null when none is there. One of ours with another key, or that
+   * The device that is there and ours; null when none is there. One of ours with another key, or that
    * hangs, is taken away first: it then is not there. Throws ForeignDeviceError and TunnelUnavailableError.
    */
-  private async adopt(name: string, publicKey: string): Promise<WireguardTransport | null> {
+  private async adopt(name: string, publicKey: string): Promise<AdoptedDevice | null> {
     const link = await showLink(name);
     if (link === null) {
       if (await this.userspace.madeByUs(name)) {
@@ -181,9 +186,9 @@ export class WireguardDriver extends TunnelPort {
       if (error instanceof UapiAbsentError && !(await transport.madeByUs(name))) throw new ForeignDeviceError(name);
       throw error;
     }
-    if (identity.publicKey === publicKey) return transport;
+    if (identity.publicKey === publicKey) return { transport, identity };
     if (!(await transport.madeByUs(name))) throw new ForeignDeviceError(name);
-    if (identity.publicKey === null) return transport;
+    if (identity.publicKey === null) return { transport, identity };
     this.logger.warn(`${name} was made here with another key and is made anew`);
     await transport.destroy(name);
     return null;
@@ -193,7 +198,7 @@ export class WireguardDriver extends TunnelPort {
     this.logger.log(`Making the device ${spec.name} (${transport.backend})`);
     try {
       await transport.create(spec.name);
-      await this.configure(transport, spec);
+      await this.configure(transport, spec, null);
     } catch (error) {
       // Half a device serves nobody; what cannot be taken away now is found as ours the next time.
       if (await transport.madeByUs(spec.name).catch(() => false)) {
@@ -204,19 +209,27 @@ export class WireguardDriver extends TunnelPort {
   }
 
   /** Changes only what differs. Traffic of peers goes on meanwhile, except while the port changes. */
-  private async configure(transport: WireguardTransport, spec: DeviceSpec): Promise<void> {
+  private async configure(
+    transport: WireguardTransport,
+    spec: DeviceSpec,
+    present: DeviceIdentity | null,
+  ): Promise<void> {
     const { name } = spec;
     const link = await this.linkOf(name);
     if (link.mtu !== spec.mtu) await setMtu(name, spec.mtu);
     if (!link.up) await setLinkUp(name, true);
-    await this.configurePort(transport, spec);
+    await this.configurePort(transport, spec, link.up && present?.listenPort !== 0 ? present : null);
     await ensureAddresses(name, spec.addresses, this.logger);
   }
 
   /** The link is up: a port that is taken shows at once, and not when somebody brings the link up later. */
-  private async configurePort(transport: WireguardTransport, spec: DeviceSpec): Promise<void> {
+  private async configurePort(
+    transport: WireguardTransport,
+    spec: DeviceSpec,
+    present: DeviceIdentity | null,
+  ): Promise<void> {
     const { name, privateKey, listenPort } = spec;
-    let before = await this.whenOpen(transport, name);
+    let before = present ?? (await this.whenOpen(transport, name));
     if (before === null) {
       // wireguard-go that failed to open its port once does not try again until its link went down and up.
       await this.bounce(name);
