@@ -3,9 +3,16 @@ import { clientLimitInvalid, clientNameInvalid, clientNoteInvalid } from './clie
 const NAME = /^[\p{L}\p{M}\p{N}_\-.@+ ]{1,64}$/u;
 const MAX_BYTES = 2n ** 63n - 1n;
 
-/** A name that every dialect, log line and config comment can carry. Throws `client_name_invalid`. */
+/** A name that every dialect, log line and config comment can carry. */
+export function isClientName(name: string): boolean {
+  // Composing may make a name longer, too, and the composed one is what is stored.
+  const composed = name.length <= 256 ? name.normalize('NFC') : '';
+  return NAME.test(composed) && composed.trim() === composed && composed !== '.' && composed !== '..';
+}
+
+/** The name as it is stored. Throws `client_name_invalid`. */
 export function checkedClientName(name: string): string {
-  if (!NAME.test(name) || name.trim() !== name || name === '.' || name === '..') throw clientNameInvalid();
+  if (!isClientName(name)) throw clientNameInvalid();
   return name.normalize('NFC');
 }
 
