@@ -14,6 +14,7 @@ import { AuthService } from './auth.service.js';
 import { LoginAttemptsStore, MemoryLoginAttempts, RedisLoginAttempts } from './login-attempts.store.js';
 import { LoginBackoff } from './login-backoff.js';
 import { RevokedSession } from './revoked-session.entity.js';
+import { tokenKey } from './token-key.js';
 import { TokensService } from './tokens.service.js';
 
 @Module({
@@ -21,7 +22,10 @@ import { TokensService } from './tokens.service.js';
     TypeOrmModule.forFeature([ApiToken, RevokedSession]),
     JwtModule.registerAsync({
       inject: [SecretBox],
-      useFactory: (secretBox: SecretBox) => ({ secret: secretBox.deriveKey('jwt') }),
+      useFactory: (secretBox: SecretBox) => {
+        const key = tokenKey(secretBox);
+        return { secretOrKeyProvider: () => key };
+      },
     }),
     EventsModule,
     SettingsModule,

@@ -13,6 +13,7 @@ import { UsersService } from '../users/users.service.js';
 import { tokenInvalid } from './auth.errors.js';
 import type { Principal } from './principal.js';
 import { RevokedSession } from './revoked-session.entity.js';
+import { TOKEN_ALGORITHM, TOKEN_ISSUER } from './token-key.js';
 
 export type TokenType = 'access' | 'refresh';
 
@@ -43,8 +44,6 @@ interface Standing {
   revoked: boolean;
 }
 
-const ISSUER = 'causeway';
-const ALGORITHM = 'HS256';
 const CHANNEL = 'sessions';
 const LONGEST_TOKEN = 2048;
 const CACHE = { maxAgeMs: 5_000, maxEntries: 20_000 };
@@ -68,8 +67,8 @@ export class TokensService implements OnModuleInit {
   onModuleInit(): void {
     this.users.onChange(() => this.standings.clear());
     this.notifications.listen(CHANNEL, (payload) => {
-      const { id } = payload as { id?: unknown };
-      if (typeof id === 'string') this.standings.drop(id);
+      const { key } = payload as { key?: unknown };
+      if (typeof key === 'string') this.standings.drop(key);
     });
     this.notifications.on('reconnected', () => this.standings.clear());
   }
@@ -87,7 +86,7 @@ export class TokensService implements OnModuleInit {
       iat,
       exp,
     };
-    const token = this.jwt.sign(claims, { algorithm: ALGORITHM, issuer: ISSUER });
+    const token = this.jwt.sign(claims, { algorithm: TOKEN_ALGORITHM, issuer: TOKEN_ISSUER });
     return { token, sessionId: jti, expiresAt: new Date(exp * 1000) };
   }
 
@@ -99,7 +98,7 @@ export class TokensService implements OnModuleInit {
   async verify(token: string, typ: TokenType): Promise<Principal> {
     const claims = this.claimsOf(token);
     if (claims?.typ !== typ) throw tokenInvalid();
-    const standing = await this.standings.get(claims.jti, () => this.standingOf(claims));
+    const standing = await this.standings.get(keyOf(claims.sub, claims.jti), () => this.standingOf(claims));
     if (!standing?.isActive || standing.revoked) throw tokenInvalid();
     if (standing.tokenVersion !== claims.ver || standing.role !== claims.role) throw tokenInvalid();
     return {
@@ -113,10 +112,20 @@ export class TokensService implements OnModuleInit {
     };
   }
 
+  /**
+   * Who signed in with this access token, by its signature alone: cheap, and enough to count requests by. Whether the
+   * token still counts only `verify` knows. Null for anything but a token of ours.
+   */
+  signedBy(token: string): { userId: number; sessionId: string } | null {
+    const claims = this.claimsOf(token);
+    return claims?.typ === 'access' ? { userId: Number(claims.sub), sessionId: claims.jti } : null;
+  }
+
   /** Ends this one token; doing it twice is fine. API tokens have no session and stay. */
   async revoke(principal: Principal): Promise<void> {
-    const { sessionId, expiresAt } = principal;
-    if (sessionId === null || expiresAt === null) return;
+    const { userId, sessionId, expiresAt } = principal;
+    if (userId === null || sessionId === null || expiresAt === null) return;
+    const key = keyOf(String(userId), sessionId);
     await this.dataSource.transaction(async (tx) => {
       const inserted = await tx
         .createQueryBuilder()
@@ -137,9 +146,9 @@ export class TokensService implements OnModuleInit {
         },
         tx,
       );
-      await this.notifications.notify(CHANNEL, { id: sessionId }, tx);
+      await this.notifications.notify(CHANNEL, { key }, tx);
     });
-    this.standings.drop(sessionId);
+    this.standings.drop(key);
   }
 
   /** Forgets revocations of tokens that have expired since. */
@@ -152,8 +161,8 @@ export class TokensService implements OnModuleInit {
     if (token.length > LONGEST_TOKEN) return null;
     try {
       const claims = this.jwt.verify<Partial<Claims>>(token, {
-        algorithms: [ALGORITHM],
-        issuer: ISSUER,
+        algorithms: [TOKEN_ALGORITHM],
+        issuer: TOKEN_ISSUER,
         clockTimestamp: Math.floor(this.clock.nowMs() / 1000),
       });
       const { sub, ver, jti, exp } = claims;
@@ -179,4 +188,8 @@ export class TokensService implements OnModuleInit {
     );
     return row ?? null;
   }
+}
+
+function keyOf(sub: string, jti: string): string {
+  return `${sub}/${jti}`;
 }
