@@ -1,0 +1,31 @@
+import FindMyWay, { type HTTPMethod } from 'find-my-way';
+
+/**
+ * Which methods a path has. Fastify answers 404 for a known path with another method, so this second table of the
+ * same router tells "no such route" from "not with this method".
+ */
+export class AllowedMethods {
+  private readonly router: ReturnType<typeof FindMyWay>;
+  private readonly byPattern = new Map<string, Set<string>>();
+
+  constructor(options: { ignoreTrailingSlash: boolean; maxParamLength: number; caseSensitive: boolean }) {
+    this.router = FindMyWay(options);
+  }
+
+  add(method: string | string[], pattern: string): void {
+    let methods = this.byPattern.get(pattern);
+    if (!methods) {
+      methods = new Set();
+      this.byPattern.set(pattern, methods);
+      // One entry a pattern, whatever its methods: they are in the store. Every pattern is looked up as a GET.
+      if (!this.router.hasRoute('GET', pattern)) this.router.on('GET', pattern, () => undefined, methods);
+    }
+    for (const name of [method].flat()) methods.add(name);
+  }
+
+  /** Upper-case names, sorted; empty for an unknown path. `path` has no query. */
+  of(path: string): string[] {
+    const found = this.router.find('GET' as HTTPMethod, path, undefined as never);
+    return found ? [...(found.store as Set<string>)].sort() : [];
+  }
+}

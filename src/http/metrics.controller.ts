@@ -1,0 +1,49 @@
+import { Get, Req, Res } from '@nestjs/common';
+import { ApiBearerAuth, ApiProduces, ApiResponse } from '@nestjs/swagger';
+import type { FastifyReply, FastifyRequest } from 'fastify';
+import { AuthService } from '../domain/auth/auth.service.js';
+import { DomainError } from '../domain/domain-error.js';
+import { Config } from '../platform/config/config.js';
+import { equalSecrets } from '../platform/crypto/constant-time.js';
+import { ServerController } from './dialect-controller.decorator.js';
+import { HttpMetrics } from './http.metrics.js';
+import { bearerToken } from './request-caller.js';
+
+@ServerController()
+export class MetricsController {
+  constructor(
+    private readonly metrics: HttpMetrics,
+    private readonly config: Config,
+    private readonly auth: AuthService,
+  ) {}
+
+  /** Measures in Prometheus's text format: for an admin, METRICS_TOKEN, or this host itself. */
+  @Get('metrics')
+  @ApiBearerAuth()
+  @ApiProduces('text/plain')
+  @ApiResponse({ status: 200, schema: { type: 'string' } })
+  async scrape(@Req() request: FastifyRequest, @Res({ passthrough: true }) reply: FastifyReply): Promise<string> {
+    await this.assertAllowed(request);
+    const { contentType, text } = await this.metrics.scrape();
+    void reply.type(contentType);
+    return text;
+  }
+
+  private async assertAllowed(request: FastifyRequest): Promise<void> {
+    const token = bearerToken(request);
+    if (token === null) {
+      if (isThisHost(request)) return;
+      throw new DomainError('unauthenticated', 'token_missing', 'Not authenticated');
+    }
+    if (this.config.metricsToken !== null && equalSecrets(token, this.config.metricsToken)) return;
+    const principal = await this.auth.authenticate(token);
+    if (principal.role !== 'admin') throw new DomainError('forbidden', 'forbidden', 'Only admins may do this');
+  }
+}
+
+/** A proxy on this host would make the whole world look local: its header says so. */
+function isThisHost(request: FastifyRequest): boolean {
+  const forwarded = ['x-forwarded-for', 'forwarded', 'x-real-ip', 'via'].some((name) => name in request.headers);
+  const peer = request.raw.socket.remoteAddress ?? '';
+  return !forwarded && /^(127\.|::1$|::ffff:127\.)/.test(peer);
+}
