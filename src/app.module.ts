@@ -4,13 +4,17 @@ import { InjectDataSource, TypeOrmModule } from '@nestjs/typeorm';
 import { DataSource } from 'typeorm';
 import { dialectParts } from './api-documents.js';
 import { dataSourceOptions } from './database/data-source.js';
+import { candypanel } from './dialects/candypanel/candypanel.errors.js';
 import { EnginesModule } from './domain/engines/engines.module.js';
 import { EnginesService } from './domain/engines/engines.service.js';
 import { DriversModule } from './drivers/drivers.module.js';
+import { SystemModule } from './domain/system/system.module.js';
 import { TunnelsModule } from './domain/tunnels/tunnels.module.js';
+import { DialectRegistry } from './http/dialect.registry.js';
 import { HttpModule } from './http/http.module.js';
 import { Readiness } from './http/readiness.js';
 import { formatUtc } from './platform/clock/clock.js';
+import { Config } from './platform/config/config.js';
 import { PlatformModule, type Surroundings } from './platform/platform.module.js';
 
 @Module({})
@@ -28,6 +32,7 @@ export class AppModule implements OnModuleInit {
         DriversModule,
         EnginesModule,
         TunnelsModule,
+        SystemModule,
         HttpModule,
         // A worker speaks to nobody but those who watch it.
         ...(config.role === 'worker' ? [] : dialectParts.map((part) => part.module)),
@@ -38,10 +43,14 @@ export class AppModule implements OnModuleInit {
   constructor(
     private readonly readiness: Readiness,
     private readonly engines: EnginesService,
+    private readonly config: Config,
+    private readonly dialects: DialectRegistry,
     @InjectDataSource() private readonly dataSource: DataSource,
   ) {}
 
   onModuleInit(): void {
+    // A worker has no routes to speak of, but says so in some shape.
+    if (this.config.role === 'worker') this.dialects.register(candypanel);
     this.readiness.add('database', async () => {
       await this.dataSource.query('SELECT 1');
       const pending = await this.dataSource.showMigrations();

@@ -1,15 +1,18 @@
 import 'reflect-metadata';
 import { NestFactory } from '@nestjs/core';
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
+import { apiDocuments, dialectParts } from './api-documents.js';
 import { AppModule } from './app.module.js';
 import { type Database, openDatabase } from './database/database.js';
 import { DatabaseStartError } from './database/database-start.error.js';
 import { migrate } from './database/migrate.js';
 import { SecretKeyMismatchError } from './domain/settings/installation.errors.js';
 import { InstallationService } from './domain/settings/installation.service.js';
+import { SetupService } from './domain/system/setup.service.js';
 import { ErrorRenderer } from './http/error.renderer.js';
 import { createAdapter, type EarlyErrors } from './http/fastify-options.js';
 import { HttpPipeline } from './http/http.pipeline.js';
+import { serveDocuments } from './http/openapi.js';
 import { Readiness } from './http/readiness.js';
 import type { Config } from './platform/config/config.js';
 import { ConfigError, loadConfig } from './platform/config/config.loader.js';
@@ -58,7 +61,7 @@ async function start(): Promise<void> {
   await app.get(InstallationService).open(showRecoveryPhrase);
   await listen(app, config);
   log.info('Server started', { port: config.port, host: config.host, role: config.role });
-  sayWhatRuns(config, await app.get(Readiness).report());
+  await sayWhatRuns(config, app);
 }
 
 async function createServer(surroundings: Surroundings): Promise<NestFastifyApplication> {
@@ -70,6 +73,13 @@ async function createServer(surroundings: Surroundings): Promise<NestFastifyAppl
   );
   early.renderer = server.get(ErrorRenderer);
   await server.get(HttpPipeline).install(server);
+  if (surroundings.config.role !== 'worker') {
+    serveDocuments(
+      server,
+      dialectParts.map((part) => part.name),
+      () => apiDocuments(server),
+    );
+  }
   return server;
 }
 
@@ -141,16 +151,37 @@ function showRecoveryPhrase(phrase: string): void {
 }
 
 /** The few lines for a person that end a start. */
-function sayWhatRuns(config: Config, { parts }: Awaited<ReturnType<Readiness['report']>>): void {
-  const host = ['0.0.0.0', '::'].includes(config.host) ? 'localhost' : config.host;
+async function sayWhatRuns(config: Config, app: NestFastifyApplication): Promise<void> {
+  const everywhere = ['0.0.0.0', '::'].includes(config.host);
+  const host = everywhere ? 'localhost' : config.host;
   const url = `http://${host.includes(':') ? `[${host}]` : host}:${config.port}`;
-  const lines = [`Causeway runs at ${url}`];
-  for (const part of parts) {
-    if (part.state === 'up') continue;
-    lines.push(`  ${part.name}: ${part.message}${part.hint === null ? '' : `. To mend it: ${part.hint}`}`);
+  const { parts } = await app.get(Readiness).report();
+  const named = (state: string) => parts.filter((part) => part.state === state);
+  const lines = [
+    `Causeway runs at ${url}: ${named('up')
+      .map(({ name }) => name)
+      .join(', ')}`,
+  ];
+  for (const { name, state, message, hint } of [...named('down'), ...named('absent')]) {
+    lines.push(`  ${name} is ${state}: ${message}${hint === null ? '' : `. To mend it: ${hint}`}`);
   }
-  if (config.role !== 'worker') lines.push(`  Swagger UI: ${url}/docs`);
+  if (config.role !== 'worker') {
+    lines.push(`  Swagger UI: ${url}/docs`, ...(await nextSteps(config, url, app.get(SetupService))));
+  }
   process.stdout.write(`${lines.join('\n')}\n`);
+}
+
+async function nextSteps(config: Config, url: string, setup: SetupService): Promise<string[]> {
+  if (await setup.installed()) return [`  Next: POST ${url}/login for a token, then POST ${url}/clients`];
+  if (!(await setup.open())) return [`  Next: POST ${url}/login as the admin, then POST ${url}/install with the token`];
+  const isLoopback = /^(127\.|::1$|localhost$)/.test(config.host);
+  const token = config.setupToken === null ? setup.setupToken() : 'the value of SETUP_TOKEN';
+  const whose = config.setupToken === null ? 'From a public address it' : 'It';
+  const needsToken = config.setupToken !== null || !isLoopback;
+  return [
+    `  Next: POST ${url}/install makes the first admin and wg0`,
+    ...(needsToken ? [`  ${whose} needs the header X-Setup-Token: ${token}`] : []),
+  ];
 }
 
 function refuse(error: unknown): never {
