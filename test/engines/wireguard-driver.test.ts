@@ -169,8 +169,8 @@ describe('a device', () => {
     expect(Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[3])).toBe(pid);
     const names = readFileSync(`/proc/${pid}/environ`, 'utf8')
       .split('\0')
-      .map((line) => line.split('=')[0]);
-    expect(names.filter(Boolean).sort()).toEqual(['CAUSEWAY_DEVICE', 'LOG_LEVEL', 'PATH', 'WG_PROCESS_FOREGROUND']);
+      .flatMap((line) => (line === '' ? [] : line.split('=').slice(0, 1)));
+    expect(new Set(names)).toEqual(new Set(['CAUSEWAY_DEVICE', 'LOG_LEVEL', 'PATH', 'WG_PROCESS_FOREGROUND']));
   });
 
   it('is adopted after a restart, with its peers and its epoch', async () => {
@@ -488,7 +488,7 @@ describe('peers', () => {
     const timed = async <T>(what: string, work: () => Promise<T>): Promise<T> => {
       const began = performance.now();
       const result = await work();
-      console.log(`${what}: ${(performance.now() - began).toFixed(1)} ms`);
+      process.stdout.write(`${what}: ${(performance.now() - began).toFixed(1)} ms\n`);
       return result;
     };
     await timed('10,000 peers set', () => driver.changePeers(name, changes));

@@ -191,9 +191,9 @@ describe('packets of clients', () => {
     expect(await one.pings(two.address)).toBe(true);
     expect(await one.pings(two.address6)).toBe(true);
     expect(await one.pings(lanHost)).toBe(true);
-    const once = await ruleset();
+    const first = await ruleset();
     await newDriver().ensureFirewall(rules());
-    expect(await ruleset()).toBe(once);
+    expect(await ruleset()).toBe(first);
 
     // A server process that knows nothing of the one before takes it all away.
     await newDriver().ensureFirewall([]);

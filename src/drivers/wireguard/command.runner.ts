@@ -1,14 +1,12 @@
 import { execFile } from 'node:child_process';
 import { TunnelUnavailableError } from '../../domain/tunnels/tunnel.port.js';
+import { programPath } from '../../platform/config/program-path.js';
 
 const COMMAND_TIMEOUT_MS = 10_000;
 /** A dump of 10,000 peers is about 3 MB. */
 const MAX_OUTPUT_BYTES = 64 * 1024 * 1024;
-/** System tools live in sbin, which a service's PATH often leaves out. Messages stay English, as they are matched. */
-export const TOOL_ENV = {
-  PATH: `${process.env['PATH'] ?? ''}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin`,
-  LC_ALL: 'C',
-};
+/** Nothing of our own environment, which holds secrets. Messages stay English, as some are matched. */
+const TOOL_ENV = { PATH: programPath, LC_ALL: 'C' };
 
 /** A system tool ended with an error; `complaint` is the first line it printed. */
 export class CommandFailedError extends Error {

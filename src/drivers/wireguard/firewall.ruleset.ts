@@ -43,8 +43,8 @@ function renderTable(devices: readonly FirewallSpec[]): string[] {
   const input = devices.filter((spec) => !spec.allowHost).flatMap(inputRules);
   return [
     `table ${TABLE} {`,
-    chain('input', 'type filter hook input priority filter; policy accept;', input),
-    chain('forward', 'type filter hook forward priority filter; policy accept;', [
+    renderChain('input', 'type filter hook input priority filter; policy accept;', input),
+    renderChain('forward', 'type filter hook forward priority filter; policy accept;', [
       `iifname ${ours} tcp flags & (syn | rst) == syn tcp option maxseg size set rt mtu`,
       `oifname ${ours} tcp flags & (syn | rst) == syn tcp option maxseg size set rt mtu`,
       ...METADATA.map((rule) => `iifname ${ours} ${rule}`),
@@ -59,7 +59,7 @@ function renderTable(devices: readonly FirewallSpec[]): string[] {
       `iifname ${ours} accept`,
       `oifname ${ours} ct state established,related accept`,
     ]),
-    chain(
+    renderChain(
       'postrouting',
       'type nat hook postrouting priority srcnat; policy accept;',
       rangesOf(devices).map((range) => `${family(range)} saddr ${range} oifname != ${ours} masquerade`),
@@ -105,7 +105,7 @@ export function rangesOf(devices: readonly FirewallSpec[]): string[] {
   return [...new Set(devices.flatMap((spec) => spec.ranges.map(canonicalCidr)))];
 }
 
-function chain(name: string, head: string, rules: readonly string[]): string {
+function renderChain(name: string, head: string, rules: readonly string[]): string {
   return [`  chain ${name} {`, `    ${head}`, ...rules.map((rule) => `    ${rule}`), '  }'].join('\n');
 }
 

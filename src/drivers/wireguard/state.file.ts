@@ -8,7 +8,7 @@ import { dirname } from 'node:path';
 export async function readState<T extends object>(path: string): Promise<Partial<T> | null> {
   try {
     const value: unknown = JSON.parse(await readFile(path, 'utf8'));
-    return typeof value === 'object' && value !== null ? (value as Partial<T>) : null;
+    return typeof value === 'object' && value !== null ? value : null;
   } catch {
     return null;
   }

@@ -42,6 +42,7 @@ export class UapiClient {
   private readonly waiting: Exchange[] = [];
   private running = false;
   private socket: Socket | null = null;
+  private closed = false;
 
   constructor(
     private readonly name: string,
@@ -59,7 +60,9 @@ export class UapiClient {
     await this.exchange(`set=1\n${lines}\n`, false);
   }
 
+  /** For good: what is under way fails, and no connection is kept any more. */
   close(): void {
+    this.closed = true;
     this.socket?.destroy();
     this.socket = null;
   }
@@ -99,7 +102,7 @@ export class UapiClient {
         clearTimeout(idle);
         clearTimeout(total);
         socket.off('data', onData).off('error', onError).off('close', onClose).off('drain', onProgress);
-        if (keep) {
+        if (keep && !this.closed) {
           // Waiting for the next exchange, it keeps no process alive and ends quietly.
           socket.unref();
         } else {

@@ -105,6 +105,8 @@ export class UapiAnswer {
       case 101: // errno, endpoint
         if (nameLength === 5) this.pendingErrno = Number(bytes.toString('latin1', value, end));
         break;
+      default:
+        break;
     }
   }
 

@@ -4,8 +4,8 @@ import { constants } from 'node:fs';
 import { access, mkdir, open, readFile, readdir, readlink, rm, stat, truncate } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { type PeerChange, TunnelUnavailableError } from '../../domain/tunnels/tunnel.port.js';
+import { programPath } from '../../platform/config/program-path.js';
 import { publicKeyOf } from '../../platform/crypto/x25519.js';
-import { TOOL_ENV } from './command.runner.js';
 import { type DeviceRecord, type DeviceRecords, epochOf } from './device.state.js';
 import { deleteLink, hasLink, settled, showLink, udpSockets } from './network.link.js';
 import {
@@ -181,7 +181,7 @@ export class UserspaceTransport implements WireguardTransport {
         cwd: '/',
         stdio: ['ignore', log.fd, log.fd],
         // Nothing of our own environment: it holds secrets, and /proc shows it for as long as the device lives.
-        env: { PATH: TOOL_ENV.PATH, LOG_LEVEL: 'error', WG_PROCESS_FOREGROUND: '1', [TOKEN_VARIABLE]: token },
+        env: { PATH: programPath, LOG_LEVEL: 'error', WG_PROCESS_FOREGROUND: '1', [TOKEN_VARIABLE]: token },
       });
       return await new Promise<number>((resolve, reject) => {
         child.once('error', (error: NodeJS.ErrnoException) =>
@@ -246,7 +246,7 @@ export class UserspaceTransport implements WireguardTransport {
 
 /** The program's path; null when it is not installed. */
 export async function findProgram(program = PROGRAM): Promise<string | null> {
-  for (const folder of TOOL_ENV.PATH.split(':')) {
+  for (const folder of programPath.split(':')) {
     if (!folder.startsWith('/')) continue;
     const path = join(folder, program);
     if (await exists(path, constants.X_OK)) return path;
