@@ -6,7 +6,15 @@ import { constants as osConstants, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { SetupError, canUnshare, ensureBuild, ensureDependencies, ensurePackages, onPath, root } from './setup.mjs';
 
-const packages = ['iproute2', 'nftables', 'wireguard-tools', 'wireguard-go', 'iputils-ping', 'pgbouncer'];
+const packages = [
+  'iproute2',
+  'nftables',
+  'wireguard-tools',
+  'wireguard-go',
+  'iputils-ping',
+  'pgbouncer',
+  'redis-server',
+];
 const namespaces = ['--net', '--mount', '--pid', '--ipc', '--fork', '--mount-proc', '--kill-child'];
 const wireguardSockets = '/var/run/wireguard';
 
