@@ -1,9 +1,13 @@
 import { randomUUID } from 'node:crypto';
 import { DataSource } from 'typeorm';
-import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
+import { afterAll, beforeAll, beforeEach, expect, test, vi } from 'vitest';
 import { dataSourceOptions } from '../../src/database/data-source.js';
 import { UsageRetentionService } from '../../src/domain/usage/usage-retention.service.js';
+import { UsageScheduler } from '../../src/domain/usage/usage.scheduler.js';
 import { type UsageReading, UsageService } from '../../src/domain/usage/usage.service.js';
+import { Clock } from '../../src/platform/clock/clock.js';
+import type { Config } from '../../src/platform/config/config.js';
+import type { AppLogger } from '../../src/platform/logging/app-logger.js';
 import { createDatabase, type TestDatabase } from '../support/database.js';
 
 const NOON = new Date('2026-03-10T12:00:20Z');
@@ -308,6 +312,34 @@ test('a clock that jumps five years ahead takes only the oldest days away', asyn
   // Fourteen days stay, the empty one that was made ahead among them.
   expect(await partitionNames('usage_five_minutes')).toHaveLength(14);
   expect(await sampled('usage_five_minutes')).toEqual([130, 0]);
+});
+
+test('each minute is booked by one of the processes that are not there for requests only, into the minute before', async () => {
+  const id = randomUUID();
+  const clock = new Clock();
+  clock.now = () => new Date('2026-03-10T13:00:00.050Z');
+  clock.nowMs = () => clock.now().getTime();
+  const log = { warn: vi.fn<AppLogger['warn']>() };
+  const scheduler = (role: Config['role']) =>
+    new UsageScheduler(source, usage, retention, { role } as Config, clock, log as unknown as AppLogger);
+  await usage.book('wireguard', 1, [reading(id, 100, 0)]);
+  await scheduler('api').onApplicationBootstrap();
+  await scheduler('api').bookSamples();
+  expect(await sampled('usage_days')).toEqual([0, 0]);
+  const workers = [scheduler('worker'), scheduler('all')];
+  await Promise.all(workers.map((worker) => worker.onApplicationBootstrap()));
+  await Promise.all(workers.map((worker) => worker.bookSamples()));
+  expect(await sampled('usage_minutes_20260310', `at = '2026-03-10T12:59Z'`)).toEqual([100, 0]);
+  expect(await sampled('usage_hours', `at = '2026-03-10T12:00Z'`)).toEqual([100, 0]);
+  expect(log.warn).not.toHaveBeenCalled();
+  // The database refuses: said in the log, and booked a minute later.
+  await usage.book('wireguard', 1, [reading(id, 150, 0)]);
+  await source.query(`ALTER TABLE usage_days ADD CONSTRAINT broken CHECK (rx < 0) NOT VALID`);
+  await workers[0]?.bookSamples();
+  expect(log.warn).toHaveBeenCalledTimes(1);
+  await source.query(`ALTER TABLE usage_days DROP CONSTRAINT broken`);
+  await workers[0]?.bookSamples();
+  expect(await sampled('usage_days')).toEqual([150, 0]);
 });
 
 test('ten thousand active subjects', async () => {

@@ -33,14 +33,16 @@ export class UsageRetentionService {
    */
   async maintain(now: Date): Promise<void> {
     const existing = await this.partitions();
-    for (const table of Object.keys(RETENTION) as PartitionedTable[]) {
-      const plan = planPartitions(existing[table], now, RETENTION[table]);
+    const plans = (Object.keys(RETENTION) as PartitionedTable[]).map((table) => ({
+      table,
+      ...planPartitions(existing[table], now, RETENTION[table]),
+    }));
+    for (const { table, create } of plans) {
       // 5-minute rows come from folded minutes only: their partitions are made then.
-      if (table !== 'usage_five_minutes') for (const day of plan.create) await this.create(table, day);
-      for (const day of plan.drop) {
-        if (table === 'usage_minutes') await this.fold(day);
-        else await this.drop(table, day);
-      }
+      if (table !== 'usage_five_minutes') for (const day of create) await this.create(table, day);
+    }
+    for (const { table, drop } of plans) {
+      for (const day of drop) await (table === 'usage_minutes' ? this.fold(day) : this.drop(table, day));
     }
     await this.sweepDefaults(now);
   }
@@ -64,9 +66,7 @@ export class UsageRetentionService {
   }
 
   private async create(table: PartitionedTable, day: Date): Promise<void> {
-    await this.step(async (manager) => {
-      await this.attach(manager, table, day);
-    });
+    await this.step((manager) => this.attach(manager, table, day));
   }
 
   /** Rows of that day that the default partition took meanwhile move into the new one. */
@@ -89,10 +89,11 @@ export class UsageRetentionService {
 
   private async fold(day: Date): Promise<void> {
     const minutes = partitionName('usage_minutes', day);
+    // A step of its own: its lock on the default partition must not last as long as the folding.
+    await this.create('usage_five_minutes', day);
     await this.step(async (manager) => {
       const [found] = await manager.query<[{ name: string | null }]>('SELECT to_regclass($1) AS name', [minutes]);
       if (found.name === null) return;
-      await this.attach(manager, 'usage_five_minutes', day);
       // A clock that was set back may be writing there.
       await manager.query(`LOCK TABLE ${minutes} IN SHARE ROW EXCLUSIVE MODE`);
       await manager.query(FOLD.replace('%minutes', minutes));

@@ -12,7 +12,7 @@ import { UsageService } from './usage.service.js';
 /** What moved within a minute is booked when it is over, into its middle. */
 const HALF_A_MINUTE_MS = 30_000;
 
-/** Once a minute, in one process: samples are booked and partitions kept. */
+/** Once a minute, in one process: samples are booked, and partitions kept half a minute later. */
 @Injectable()
 export class UsageScheduler implements OnApplicationBootstrap {
   constructor(
@@ -26,25 +26,27 @@ export class UsageScheduler implements OnApplicationBootstrap {
 
   /** Partitions first, so that they are there before the first minute is booked. */
   async onApplicationBootstrap(): Promise<void> {
-    if (this.config.role !== 'api') await this.once(() => this.retention.maintain(this.clock.now()));
+    await this.keepPartitions();
   }
 
-  @Cron('0 * * * * *', { name: 'usage', waitForCompletion: true })
-  async everyMinute(): Promise<void> {
+  @Cron('0 * * * * *', { name: 'usage-samples', waitForCompletion: true })
+  async bookSamples(): Promise<void> {
+    // When it fails the counters keep what moved for the next minute.
+    await this.once('usage-samples', () => this.usage.bookSamples(new Date(this.clock.nowMs() - HALF_A_MINUTE_MS)));
+  }
+
+  /** Apart from the booking, which must not wait while a day of many subjects is folded. */
+  @Cron('30 * * * * *', { name: 'usage-partitions', waitForCompletion: true })
+  async keepPartitions(): Promise<void> {
+    await this.once('usage-partitions', () => this.retention.maintain(this.clock.now()));
+  }
+
+  private async once(name: string, work: () => Promise<unknown>): Promise<void> {
     if (this.config.role === 'api') return;
-    await this.once(async () => {
-      const now = this.clock.now();
-      await this.usage.bookSamples(new Date(now.getTime() - HALF_A_MINUTE_MS));
-      await this.retention.maintain(now);
-    });
-  }
-
-  private async once(work: () => Promise<void>): Promise<void> {
     try {
-      await withLock(this.dataSource, 'usage', work);
+      await withLock(this.dataSource, name, work);
     } catch (error) {
-      // Nothing is lost: the counters keep it for the next minute.
-      this.log.warn('usage samples could not be booked', { err: error });
+      this.log.warn('periodic work failed and is tried again in a minute', { work: name, err: error });
     }
   }
 }
