@@ -1,7 +1,7 @@
 import { applyDecorators, Controller, type Type } from '@nestjs/common';
 import { METHOD_METADATA, PATH_METADATA } from '@nestjs/common/constants.js';
 import { RouteConfig } from '@nestjs/platform-fastify';
-import { ApiBearerAuth, ApiResponse, ApiTags } from '@nestjs/swagger';
+import { ApiBearerAuth, ApiResponse, ApiSecurity, ApiTags } from '@nestjs/swagger';
 import type { Role } from '../domain/users/user.entity.js';
 import type { Dialect } from './dialect.js';
 import { answersKey, limitScopeKey, publicKey, rolesKey, scopesKey, type LimitScope } from './route.decorators.js';
@@ -86,7 +86,9 @@ function describe(prototype: object, { key, descriptor }: RouteMethod, options: 
       descriptor,
     );
   }
-  if (open === undefined) ApiBearerAuth()(prototype, key, descriptor);
+  if (open === undefined || open.identify) ApiBearerAuth()(prototype, key, descriptor);
+  // An empty requirement beside it: the token may be left out.
+  if (open?.identify === true) ApiSecurity({})(prototype, key, descriptor);
 }
 
 function errorStatuses(dialect: Dialect, info: RouteInfo, path: string): Set<number> {

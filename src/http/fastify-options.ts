@@ -35,7 +35,7 @@ export function createAdapter(config: Config, early: EarlyErrors): FastifyAdapte
     frameworkErrors: (error: Error, request: FastifyRequest, reply: FastifyReply) => {
       void sendEarly(early, error, request, reply);
     },
-    clientErrorHandler: (error, socket) => answerSocket(early, error, socket as unknown as ClientSocket),
+    clientErrorHandler: (error, socket) => answerSocket(early, error, socket),
   };
   return new FastifyAdapter(options);
 }

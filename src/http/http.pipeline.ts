@@ -37,7 +37,7 @@ export class HttpPipeline {
   /** To be called once, before the application's routes are there. */
   async install(app: NestFastifyApplication): Promise<void> {
     const adapter: FastifyAdapter = app.getHttpAdapter() as unknown as FastifyAdapter;
-    const fastify = adapter.getInstance() as unknown as FastifyInstance;
+    const fastify = adapter.getInstance<FastifyInstance>();
     fastify.addHook('onRoute', (route) => this.methods.add(route.method, route.url));
     this.installBodies(fastify);
     if (this.config.corsOrigins.length > 0) {
@@ -69,7 +69,7 @@ export class HttpPipeline {
       this.metrics.observe(request, reply);
       done();
     });
-    await app.register(fastifyCookie as unknown as Parameters<typeof app.register>[0]);
+    await app.register(fastifyCookie);
   }
 
   /** Answers from now on end their connection, so that the server can drain. */

@@ -1,5 +1,5 @@
 import { Get, Req, Res } from '@nestjs/common';
-import { ApiBearerAuth, ApiProduces, ApiResponse } from '@nestjs/swagger';
+import { ApiBearerAuth, ApiOperation, ApiProduces, ApiResponse } from '@nestjs/swagger';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { AuthService } from '../domain/auth/auth.service.js';
 import { DomainError } from '../domain/domain-error.js';
@@ -17,8 +17,9 @@ export class MetricsController {
     private readonly auth: AuthService,
   ) {}
 
-  /** Measures in Prometheus's text format: for an admin, METRICS_TOKEN, or this host itself. */
+  /** For an admin, METRICS_TOKEN, or this host itself. */
   @Get('metrics')
+  @ApiOperation({ summary: "Show measures in Prometheus's text format" })
   @ApiBearerAuth()
   @ApiProduces('text/plain')
   @ApiResponse({ status: 200, schema: { type: 'string' } })

@@ -63,9 +63,15 @@ export function mergedDocument(parts: readonly ApiDocument[]): OpenAPIObject {
   return sorted(all);
 }
 
-/** Stable order and no server address, so that the committed documents change only when the API does. */
+/**
+ * Stable order and no server address, so that the committed documents change only when the API does. An open route says
+ * so: its list of requirements is empty instead of absent.
+ */
 function sorted(document: OpenAPIObject): OpenAPIObject {
   const { components, paths, ...head } = document;
+  for (const item of Object.values(paths) as Record<string, { security?: unknown[] }>[]) {
+    for (const operation of Object.values(item)) operation.security ??= [];
+  }
   return {
     ...head,
     servers: [],

@@ -41,7 +41,8 @@ export const candypanel: Dialect = {
     route_not_found: () => 'Not Found',
     method_not_allowed: () => 'Method Not Allowed',
     setting_unknown: () => 'Invalid Key',
-    sync_failed: ({ data, message }) => `Synchronization failed: ${String(data['reason'] ?? message)}`,
+    sync_failed: ({ data, message }) =>
+      `Synchronization failed: ${typeof data['reason'] === 'string' ? data['reason'] : message}`,
     api_token_not_found: ({ data }) => `API token '${String(data['name'])}' not found.`,
     api_token_invalid: apiTokenRefused,
     api_token_value_taken: apiTokenRefused,

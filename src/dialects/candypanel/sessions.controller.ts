@@ -1,5 +1,5 @@
 import { Body, HttpCode, Ip, Post } from '@nestjs/common';
-import { ApiResponse } from '@nestjs/swagger';
+import { ApiOperation, ApiResponse } from '@nestjs/swagger';
 import { AuthService } from '../../domain/auth/auth.service.js';
 import { TokensService } from '../../domain/auth/tokens.service.js';
 import { Public } from '../../http/route.decorators.js';
@@ -17,10 +17,11 @@ export class SessionsController {
     private readonly tokens: TokensService,
   ) {}
 
-  /** Logs an admin in. The token is good for 30 days. */
+  /** The token is good for 30 days. */
   @Public()
   @Post('login')
   @HttpCode(200)
+  @ApiOperation({ summary: 'Log an admin in' })
   @ApiResponse({ status: 401, type: CandyPanelError, description: 'Wrong username, password or code' })
   async login(@Body() body: LoginRequest, @Ip() ip: string): Promise<LoginResponse> {
     const user = await this.auth.login({ ...body, ip, role: 'admin' });
