@@ -161,6 +161,9 @@ export class EnginesService implements OnModuleInit, OnApplicationBootstrap, Bef
 
   /** Throws `engine_unavailable` when the engine is known to be down or absent, before anything is written. */
   async assertUp(engine: string): Promise<void> {
+    const driven = this.driven.get(engine);
+    // The first moments after a start are no outage: who asks then waits for what comes of it.
+    if (driven?.owned && !driven.ready && driven.failure === null) await this.whenStarted(engine);
     const health = await this.healthOf(engine);
     if (health.state !== 'up') throw engineUnavailable(engine, health.message, health.hint);
   }
