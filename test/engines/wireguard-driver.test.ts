@@ -114,7 +114,6 @@ afterEach(async () => {
   await driver.removeDevice(name, server.publicKey).catch(() => {});
   await runCommand(['ip', 'link', 'del', 'dev', name]);
   rmSync(socket, { force: true });
-  await driver.ensureFirewall([]);
   rmSync(dataDir, { recursive: true, force: true });
 });
 

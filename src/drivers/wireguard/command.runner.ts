@@ -36,7 +36,11 @@ export function runCommand(file: string, args: readonly string[], input = ''): P
       if (!error) return resolve(stdout);
       if (error.code === 'ENOENT') return reject(new CommandFailedError(file, 'not installed', true));
       if (error.killed) return reject(new TunnelUnavailableError(`${file} did not end in time`));
-      const complaint = stderr.trim().split('\n')[0] || `ended with ${error.code ?? error.signal ?? 'an error'}`;
+      const complaint =
+        stderr
+          .trim()
+          .split('\n')[0]
+          ?.replace(/^Error: /, '') || `ended with ${error.code ?? error.signal ?? 'an error'}`;
       reject(new CommandFailedError(file, complaint, false));
     });
     child.stdin?.on('error', () => {});

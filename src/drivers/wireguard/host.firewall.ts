@@ -40,7 +40,18 @@ export class HostFirewall {
    * without, and `lack` says so; where that would leave open what was to be closed, throws TunnelUnavailableError.
    */
   async apply(devices: readonly FirewallSpec[]): Promise<void> {
+    const before = this.lack?.message;
     this.lack = null;
+    try {
+      await this.attempt(devices);
+    } finally {
+      // Asked for every few seconds: said once.
+      const now = (this.lack as Lack | null)?.message;
+      if (now !== undefined && now !== before) this.logger.warn(now);
+    }
+  }
+
+  private async attempt(devices: readonly FirewallSpec[]): Promise<void> {
     let chains: NftChain[];
     try {
       chains = await listChains();
@@ -91,7 +102,6 @@ export class HostFirewall {
         message: `Clients reach this host only: ${error.message}`,
         hint: `sysctl -w ${setting}=1 (in a container: --sysctl ${setting}=1)`,
       };
-      this.logger.warn(this.lack.message);
     }
   }
 
@@ -107,7 +117,6 @@ export class HostFirewall {
           message: `Clients reach this host only: nftables cannot be used (${error.complaint})`,
           hint: 'modprobe nf_tables',
         };
-    this.logger.warn(this.lack.message);
     if (devices.some((spec) => !spec.allowHost || !spec.allowLan || !spec.allowPeers)) {
       throw new TunnelUnavailableError(`What clients may not reach cannot be closed off: ${error.message}`);
     }
