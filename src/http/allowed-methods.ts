@@ -13,12 +13,14 @@ export class AllowedMethods {
   }
 
   add(method: string | string[], pattern: string): void {
-    let methods = this.byPattern.get(pattern);
+    // Two controllers may call the parameter of one path differently.
+    const shape = pattern.replace(/:\w+/g, ':x').replace(/(.)\/$/, '$1');
+    let methods = this.byPattern.get(shape);
     if (!methods) {
       methods = new Set();
-      this.byPattern.set(pattern, methods);
-      // One entry a pattern, whatever its methods: they are in the store. Every pattern is looked up as a GET.
-      if (!this.router.hasRoute('GET', pattern)) this.router.on('GET', pattern, () => undefined, methods);
+      this.byPattern.set(shape, methods);
+      // One entry a shape, whatever its methods: they are in the store. Every path is looked up as a GET.
+      this.router.on('GET', shape, () => undefined, methods);
     }
     for (const name of [method].flat()) methods.add(name);
   }

@@ -28,6 +28,10 @@ export function toDomainError(error: unknown): DomainError {
   if (error instanceof DomainError) return error;
   const known = fromFastify(error) ?? fromHttp(error);
   if (known) return known;
+  if (hasUnstorableText(error)) {
+    const message = 'A text has a character that cannot be stored';
+    return new DomainError('invalid', 'text_not_storable', message, {}, { cause: error });
+  }
   if (isDatabaseDown(error)) {
     return new DomainError('unavailable', 'database_unavailable', 'The database does not answer', {}, { cause: error });
   }
@@ -92,6 +96,12 @@ function statusOf(error: unknown): number | null {
     if (typeof statusCode === 'number') return statusCode;
   }
   return null;
+}
+
+/** PostgreSQL has no NUL in its texts. DTOs refuse it; paths and bodies without a DTO may bring one. */
+function hasUnstorableText(error: unknown): boolean {
+  const { driverError } = error instanceof Error ? (error as { driverError?: unknown }) : {};
+  return codeOf(driverError) === '22021';
 }
 
 /** SQLSTATE classes 08 (connection), 57P0x (shutting down), 53300 (too many connections); socket errors of pg. */

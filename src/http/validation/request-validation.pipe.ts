@@ -25,5 +25,7 @@ export function faultsOf(errors: readonly ClassValidatorError[], parent = ''): F
 }
 
 function nameInFull(message: string, property: string, field: string): string {
+  // What Nest says of a list or a text in the place of the body.
+  if (message === 'Validation failed (object is expected)') return `The request ${field} must be a JSON object`;
   return message.startsWith(`${property} `) ? `${field}${message.slice(property.length)}` : message;
 }
