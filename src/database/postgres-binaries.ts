@@ -16,21 +16,22 @@ export interface PostgresBinaries {
   readonly version: string;
 }
 
-/** The embedded package copied below `home`, then what the system has; only those that run here, best first. */
-export async function findPostgresBinaries(home: string, dataMajor: number | null): Promise<PostgresBinaries[]> {
-  const found: PostgresBinaries[] = [];
+/**
+ * The embedded package, copied below `home`, else what the system has; null when none of `dataMajor` (or, when that is
+ * null, none of 14 or later) runs here.
+ */
+export async function findPostgresBinaries(home: string, dataMajor: number | null): Promise<PostgresBinaries | null> {
+  const fits = (major: number) => (dataMajor === null ? major >= 14 : major === dataMajor);
   const embedded = embeddedPackage();
-  if (embedded !== null) {
-    const folder = await copyEmbedded(embedded, home);
-    const binaries = await inspect(folder);
-    if (binaries !== null) found.push(binaries);
+  if (embedded !== null && fits(Number.parseInt(embedded.version))) {
+    const binaries = await inspect(await copyEmbedded(embedded, home));
+    if (binaries !== null) return binaries;
   }
-  if (found.some(({ major }) => dataMajor === null || major === dataMajor)) return found;
   for (const folder of systemFolders()) {
     const binaries = await inspect(folder);
-    if (binaries !== null && binaries.major >= 14) found.push(binaries);
+    if (binaries !== null && fits(binaries.major)) return binaries;
   }
-  return found;
+  return null;
 }
 
 /** Removes copies that an earlier release left; not to be called while one of them may be running. */
