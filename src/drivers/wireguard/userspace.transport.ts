@@ -76,6 +76,11 @@ export class UserspaceTransport implements WireguardTransport {
     if (!(await settled(async () => !(await hasLink(name))))) {
       throw new TunnelUnavailableError(`The device ${name} does not go away`);
     }
+    await this.clearAfter(name);
+  }
+
+  /** Takes away what a process that is gone left on the host. */
+  async clearAfter(name: string): Promise<void> {
     this.forget(name);
     await removeStaleSocket(name);
     await this.records.remove(name);

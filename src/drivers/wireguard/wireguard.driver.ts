@@ -95,9 +95,9 @@ export class WireguardDriver extends TunnelPort {
     await this.inTurn(name, async () => {
       const link = await showLink(name);
       if (link === null) {
-        // A process of ours that lost its link; one in another namespace is none of our business.
-        const left = (await this.userspace.madeByUs(name)) && !(await this.userspace.livesElsewhere(name));
-        if (left) await this.userspace.destroy(name);
+        // Its process may have lost the link; one in another namespace has no record that counts here.
+        if (await this.userspace.madeByUs(name)) await this.userspace.destroy(name);
+        else await this.userspace.clearAfter(name);
       } else {
         const transport = this.transportOf(name, link);
         if (!(await this.provesOurs(transport, name, publicKey))) throw new ForeignDeviceError(name);
