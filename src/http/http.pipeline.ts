@@ -50,6 +50,7 @@ export class HttpPipeline {
           'x-ratelimit-remaining',
           'x-ratelimit-reset',
         ],
+        methods: ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE'],
         maxAge: 600,
       });
     }
