@@ -75,21 +75,6 @@ describe('the installation', () => {
     await expect(starter(OLD).open(print)).rejects.toThrow(SecretKeyMismatchError);
   });
 
-  it('is marked as installed by one of two, and not by one that rolls back', async () => {
-    const service = starter();
-    await service.open(print);
-    expect(await service.installedAt()).toBeNull();
-    const undone = source.transaction(async (manager) => {
-      throw new Error(`marked: ${await service.markInstalled(manager)}`);
-    });
-    await expect(undone).rejects.toThrow('marked: true');
-    expect(await service.installedAt()).toBeNull();
-    const mark = () => source.transaction((manager) => service.markInstalled(manager));
-    expect((await Promise.all([mark(), mark()])).filter(Boolean)).toHaveLength(1);
-    expect(await service.installedAt()).toBeInstanceOf(Date);
-    expect(await mark()).toBe(false);
-  });
-
   it('takes a new phrase', async () => {
     const service = starter();
     await service.open(print);

@@ -11,7 +11,6 @@ export class Installation1795305710000 implements MigrationInterface {
         installation_id uuid NOT NULL,
         key_check bytea NOT NULL,
         recovery_public_key bytea NOT NULL,
-        installed_at timestamptz,
         created_at timestamptz NOT NULL,
         CONSTRAINT installation_pkey PRIMARY KEY (id),
         CONSTRAINT installation_single_row_check CHECK (id = 1)

@@ -40,6 +40,8 @@ interface EngineRequest {
 interface EngineReply {
   id: string;
   to: string;
+  /** The owner has the request; its outcome follows. */
+  accepted?: true;
   result?: unknown;
   error?: { kind: ErrorKind; code: string; message: string; data: Record<string, unknown> };
 }
@@ -67,7 +69,10 @@ interface Driven {
 export class EnginesService implements OnModuleInit, OnApplicationBootstrap, BeforeApplicationShutdown {
   private readonly processId = randomUUID();
   private readonly driven = new Map<string, Driven>();
-  private readonly pending = new Map<string, { resolve(value: unknown): void; reject(reason: Error): void }>();
+  private readonly pending = new Map<
+    string,
+    { accepted(): void; resolve(value: unknown): void; reject(reason: Error): void }
+  >();
   private statuses: { readAt: number; rows: EngineStatus[] } = { readAt: 0, rows: [] };
   private statusTimer: NodeJS.Timeout | null = null;
   private stopping = false;
@@ -328,11 +333,18 @@ export class EnginesService implements OnModuleInit, OnApplicationBootstrap, Bef
     unknown: DomainError,
   ): Promise<unknown> {
     const id = randomUUID();
-    const answer = new Promise<unknown>((resolve, reject) => this.pending.set(id, { resolve, reject }));
+    let accepted = (): void => undefined;
+    const acceptance = new Promise<void>((resolve) => {
+      accepted = resolve;
+    });
+    const answer = new Promise<unknown>((resolve, reject) => this.pending.set(id, { accepted, resolve, reject }));
     try {
       await this.notifications.notify('engine_requests', { ...question, id, from: this.processId });
+      // Nobody may own the engine at this moment: that is known long before a long command would be over.
+      await withLimit(Promise.race([acceptance, answer]), APPLY_LIMIT_MS, unknown);
       return await withLimit(answer, limitMs, unknown);
     } finally {
+      answer.catch(() => undefined);
       this.pending.delete(id);
     }
   }
@@ -342,6 +354,7 @@ export class EnginesService implements OnModuleInit, OnApplicationBootstrap, Bef
     if (!driven?.owned || request.from === this.processId) return;
     const reply: EngineReply = { id: request.id, to: request.from };
     try {
+      if (request.kind === 'command') await this.notifications.notify('engine_replies', { ...reply, accepted: true });
       if (request.kind === 'apply') await driven.queue.request(request.name);
       else reply.result = await this.runCommand(driven, request.name);
     } catch (error) {
@@ -359,7 +372,8 @@ export class EnginesService implements OnModuleInit, OnApplicationBootstrap, Bef
     if (reply.to !== this.processId) return;
     const waiter = this.pending.get(reply.id);
     if (!waiter) return;
-    if (!reply.error) waiter.resolve(reply.result);
+    if (reply.accepted) waiter.accepted();
+    else if (!reply.error) waiter.resolve(reply.result);
     else {
       const { kind, code, message, data } = reply.error;
       waiter.reject(new DomainError(kind, code, message, data));

@@ -20,10 +20,6 @@ export class Installation {
   @Column('bytea')
   recoveryPublicKey: Buffer;
 
-  /** When the first `/install` succeeded; null before. */
-  @Column('timestamptz', { nullable: true })
-  installedAt: Date | null;
-
   @Column('timestamptz')
   createdAt: Date;
 }

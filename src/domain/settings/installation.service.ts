@@ -58,22 +58,6 @@ export class InstallationService {
     return this.opened.installationId;
   }
 
-  /** When the first `/install` succeeded, or null. One look-up by primary key. */
-  async installedAt(manager?: EntityManager): Promise<Date | null> {
-    return (await this.find(manager))?.installedAt ?? null;
-  }
-
-  /** Marks `/install` as done, in the transaction that does it. False: someone else was first, and this must not go on. */
-  async markInstalled(manager: EntityManager): Promise<boolean> {
-    const result = await manager
-      .createQueryBuilder()
-      .update(Installation)
-      .set({ installedAt: this.clock.now() })
-      .where('id = :id AND installed_at IS NULL', { id: ROW_ID })
-      .execute();
-    return result.affected === 1;
-  }
-
   /** X25519 public key (32 bytes) that archives wrap their data key for. */
   async recoveryPublicKey(): Promise<Buffer> {
     const row = await this.installations.findOneByOrFail({ id: ROW_ID });
@@ -110,7 +94,6 @@ export class InstallationService {
           installationId: randomUUID(),
           keyCheck: this.box.seal(LABEL, CHECK_VALUE),
           recoveryPublicKey: publicKey,
-          installedAt: null,
           createdAt: this.clock.now(),
         })
         .orIgnore()

@@ -147,10 +147,12 @@ export class SetupService implements OnApplicationBootstrap {
   private async installFromEnvironment(): Promise<void> {
     if (await this.installed()) return;
     await this.once(async () => {
-      if (await this.interfaces.findByNumber(0)) return;
       const { port, host } = this.config.wgEasy;
-      const enabled = await this.wireguardIsHere();
-      await this.interfaces.create({ number: 0, address: WG_EASY_ADDRESS, listenPort: port, enabled });
+      // A start that was cut short may have left it behind.
+      if (!(await this.interfaces.findByNumber(0))) {
+        const enabled = await this.wireguardIsHere();
+        await this.interfaces.create({ number: 0, address: WG_EASY_ADDRESS, listenPort: port, enabled });
+      }
       const address = host === null ? await defaultRouteAddress() : null;
       const changes = await this.dataSource.transaction((tx) =>
         this.settings.store({ install: '1', ...(address === null ? {} : { server_ip: address }) }, tx),

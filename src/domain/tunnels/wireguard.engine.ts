@@ -172,15 +172,11 @@ export class WireguardEngine implements EngineHandler, OnModuleInit {
       const known = this.devices.get(id);
       try {
         if (row) {
-          const peers = known?.peers ?? new WantedPeers();
-          for (const client of await this.rows.clients({ interfaceId: id })) {
-            peers.put(client);
-            if (client.removed) this.leaving.set(client.clientId, id);
-          }
-          const device: Device = { live: false, problem: null, ...known, row, peers };
+          const device: Device = { live: false, problem: null, peers: new WantedPeers(), ...known, row };
           this.devices.set(id, device);
-          await this.bringInLine(device);
-          if (device.problem) throw device.problem;
+          await this.refresh(device);
+          const failure = await this.bringInLine(device);
+          if (failure) throw failure;
           if (!row.enabled) await this.sendOff();
         } else if (known) {
           await this.takeDown(known);
@@ -190,6 +186,17 @@ export class WireguardEngine implements EngineHandler, OnModuleInit {
         failures.set(`interface:${id}`, asDomainError(error));
       }
     }
+  }
+
+  /** Reads the clients of one device anew. */
+  private async refresh(device: Device): Promise<void> {
+    const { interfaceId } = device.row;
+    const peers = new WantedPeers();
+    for (const client of await this.rows.clients({ interfaceId })) {
+      peers.put(client);
+      if (client.removed) this.leaving.set(client.clientId, interfaceId);
+    }
+    device.peers = peers;
   }
 
   private async applyAllDevices(): Promise<void> {
@@ -247,14 +254,14 @@ export class WireguardEngine implements EngineHandler, OnModuleInit {
     return [...this.devices.values()].find((device) => device.peers.ofClient(clientId));
   }
 
-  /** Makes one device and its peers match their rows, or notes why that cannot be. */
-  private async bringInLine(device: Device): Promise<void> {
+  /** Makes one device and its peers match their rows, or notes and returns why that cannot be. */
+  private async bringInLine(device: Device): Promise<Error | null> {
     try {
       if (!this.capability.backend) throw this.absent();
       if (!device.row.enabled) {
         await this.takeDown(device);
         device.problem = null;
-        return;
+        return null;
       }
       await this.port.ensureDevice(device.row.spec);
       const reading = await this.port.readDevice(device.row.name);
@@ -266,8 +273,9 @@ export class WireguardEngine implements EngineHandler, OnModuleInit {
       await this.port.changePeers(device.row.name, drift.changes);
       device.live = true;
       device.problem = null;
+      return null;
     } catch (error) {
-      this.noteProblem(device, error);
+      return this.noteProblem(device, error);
     }
   }
 
@@ -331,6 +339,8 @@ export class WireguardEngine implements EngineHandler, OnModuleInit {
     if (!device.row.enabled) return;
     if (!device.live) {
       const before = device.problem;
+      // What is made anew is made from the rows, not from what was known when it was lost.
+      await this.refresh(device);
       await this.bringInLine(device);
       if (device.live && before) {
         this.log.info('device is back', { device: device.row.name });
@@ -458,15 +468,16 @@ export class WireguardEngine implements EngineHandler, OnModuleInit {
     }
   }
 
-  private noteProblem(device: Device, error: unknown): void {
+  private noteProblem(device: Device, error: unknown): Error {
     const problem = error instanceof Error ? error : new Error(String(error));
     // A refusal is about the one change; the device itself is well, unless it is not ours.
-    if (problem instanceof TunnelRefusedError && device.live) return;
+    if (problem instanceof TunnelRefusedError && device.live) return problem;
     if (device.problem?.message !== problem.message) {
       this.log.warn('device has a problem', { device: device.row.name, error: problem.message });
     }
     device.live = false;
     device.problem = problem;
+    return problem;
   }
 
   private absent(): DomainError {

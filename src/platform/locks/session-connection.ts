@@ -20,6 +20,7 @@ export class SessionConnection {
   private timer: NodeJS.Timeout | null = null;
   private settleLost!: (reason: string) => void;
   private ended = false;
+  private turn: Promise<unknown> = Promise.resolve();
   private goodbye: Promise<void> = Promise.resolve();
 
   private constructor(private readonly client: pg.Client) {
@@ -59,8 +60,14 @@ export class SessionConnection {
     this.client.on('notification', ({ channel, payload }) => handler(channel, payload ?? ''));
   }
 
-  /** Runs one statement. No answer in time counts as a lost connection. */
-  async query<Row extends pg.QueryResultRow>(sql: string, values: unknown[] = [], limitMs = 5_000): Promise<Row[]> {
+  /** Runs one statement, after those asked for before. No answer in time counts as a lost connection. */
+  query<Row extends pg.QueryResultRow>(sql: string, values: unknown[] = [], limitMs = 5_000): Promise<Row[]> {
+    const answer = this.turn.then(() => this.run<Row>(sql, values, limitMs));
+    this.turn = answer.catch(() => undefined);
+    return answer;
+  }
+
+  private async run<Row extends pg.QueryResultRow>(sql: string, values: unknown[], limitMs: number): Promise<Row[]> {
     if (this.ended) throw new Error('The database session is over');
     const answer = values.length > 0 ? this.client.query<Row>(sql, values) : this.client.query<Row>(sql);
     let settled = false;
