@@ -27,7 +27,7 @@ export function partDocument(app: INestApplication, part: ApiPart): OpenAPIObjec
     .addBearerAuth({ type: 'http', scheme: 'bearer', description: 'An access token, or an API token' }, 'bearer')
     .build();
   const prefix = camelCase(part.name);
-  return sorted(
+  return published(
     SwaggerModule.createDocument(app, config, {
       include: [part.module],
       operationIdFactory: (_controller, method) => prefix + method[0]!.toUpperCase() + method.slice(1),
@@ -60,17 +60,22 @@ export function mergedDocument(parts: readonly ApiDocument[]): OpenAPIObject {
       schemas[key] = schema;
     }
   }
-  return sorted(all);
+  return published(all);
 }
 
 /**
  * Stable order and no server address, so that the committed documents change only when the API does. An open route says
- * so: its list of requirements is empty instead of absent.
+ * so: its list of requirements is empty instead of absent. Errors are JSON whatever the route produces otherwise.
  */
-function sorted(document: OpenAPIObject): OpenAPIObject {
+function published(document: OpenAPIObject): OpenAPIObject {
   const { components, paths, ...head } = document;
-  for (const item of Object.values(paths) as Record<string, { security?: unknown[] }>[]) {
-    for (const operation of Object.values(item)) operation.security ??= [];
+  const operations = Object.values(paths).flatMap((item) => Object.values(item) as Operation[]);
+  for (const operation of operations) {
+    operation.security ??= [];
+    for (const [status, response] of Object.entries(operation.responses)) {
+      const [media] = Object.values(response.content ?? {});
+      if (/^[45]/.test(status) && media !== undefined) response.content = { 'application/json': media };
+    }
   }
   return {
     ...head,
@@ -78,6 +83,11 @@ function sorted(document: OpenAPIObject): OpenAPIObject {
     paths: sortKeys(paths),
     components: { ...components, schemas: sortKeys(components?.schemas ?? {}) },
   };
+}
+
+interface Operation {
+  security?: unknown[];
+  responses: Record<string, { content?: Record<string, unknown> }>;
 }
 
 function sortKeys<T>(record: Record<string, T>): Record<string, T> {
