@@ -2,6 +2,7 @@ import { execFile, spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { userInfo } from 'node:os';
 import { promisify } from 'node:util';
+import { programPath } from '../platform/config/program-path.js';
 import { DatabaseStartError } from './database-start.error.js';
 import type { StartLog } from './start-log.js';
 
@@ -68,7 +69,7 @@ async function makeUser(log: StartLog): Promise<ReturnType<typeof findUser>> {
   try {
     await run('useradd', [...args, '--shell', '/usr/sbin/nologin', 'causeway'], {
       timeout: 30_000,
-      env: { PATH: `${process.env.PATH ?? ''}:/usr/sbin:/sbin` },
+      env: { PATH: programPath },
     });
     log.info('Made the system user causeway, as whom the database runs');
   } catch {

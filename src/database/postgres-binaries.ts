@@ -4,6 +4,7 @@ import { chmod, cp, mkdir, mkdtemp, readFile, rename, rm, symlink } from 'node:f
 import { createRequire } from 'node:module';
 import { basename, delimiter, dirname, join, relative } from 'node:path';
 import { promisify } from 'node:util';
+import { programPath } from '../platform/config/program-path.js';
 
 const run = promisify(execFile);
 
@@ -99,7 +100,7 @@ async function copyEmbedded({ native, version }: EmbeddedPackage, home: string):
 function systemFolders(): string[] {
   const debian = '/usr/lib/postgresql';
   const versions = existsSync(debian) ? readdirSync(debian).sort((a, b) => Number(b) - Number(a)) : [];
-  const folders = (process.env.PATH ?? '').split(delimiter).filter((folder) => existsSync(join(folder, 'postgres')));
+  const folders = programPath.split(delimiter).filter((folder) => existsSync(join(folder, 'postgres')));
   const all = [
     // A link into the real folder, where initdb and the libraries are.
     ...folders.map((folder) => dirname(realpathSync(join(folder, 'postgres')))),
