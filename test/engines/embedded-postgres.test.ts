@@ -167,7 +167,20 @@ test("a data folder that is root's alone is widened just enough to be walked thr
 });
 
 test('a narrow umask closes no folder to PostgreSQL', async () => {
-  await Holder.open(dataDir, { prefix: ['sh', '-c', 'umask 077; exec "$@"', 'sh'] });
+  const server = await Holder.open(dataDir, { prefix: ['sh', '-c', 'umask 077; exec "$@"', 'sh'] });
+  expect(await server.query('SELECT 1 AS one')).toEqual([{ one: 1 }]);
+});
+
+test('a folder that was restored, with owners of another machine, is taken over', async () => {
+  const first = await Holder.open(dataDir);
+  await first.query('CREATE TABLE t AS SELECT 7 AS n');
+  await first.close();
+  // A user namespace knows no other user.
+  if (process.env.CAUSEWAY_TEST_MODE !== 'userns') await mustRun(['chown', '-R', '54321:54321', dataDir]);
+  await chmod(dataDir, 0o711);
+  await chmod(inData(), 0o711);
+  const server = await Holder.open(dataDir);
+  expect(await server.query('SELECT n FROM t')).toEqual([{ n: 7 }]);
 });
 
 test('a parent folder that PostgreSQL cannot enter is named', async () => {
@@ -231,7 +244,8 @@ test("a stale pid file whose number is another process's now stops nobody", asyn
   await (await Holder.open(dataDir)).close();
   await writeFile(inData('data', 'postmaster.pid'), `${process.pid}\n${inData('data')}\n1\n5432\n\n\n\nready\n`);
   await chmod(inData('data', 'postmaster.pid'), 0o600);
-  await Holder.open(dataDir);
+  const server = await Holder.open(dataDir);
+  expect(await server.query('SELECT 1 AS one')).toEqual([{ one: 1 }]);
 });
 
 test.each(['SIGKILL', 'SIGTERM'] as const)(

@@ -59,7 +59,7 @@ default_pool_size = ${size}
   );
   if (account.owner !== null) await chown(folder, account.owner.uid, account.owner.gid);
   const [program, ...args] = [...account.prefix, 'pgbouncer', '-q', config];
-  const pooler = spawn(program!, args, { ...(account.owner ?? {}), stdio: 'ignore' });
+  const pooler = spawn(program, args, { ...account.owner, stdio: 'ignore' });
   const ended = once(pooler, 'exit');
   try {
     await eventually(async () => {
@@ -114,7 +114,9 @@ test('a pooler in transaction mode is refused while others use it too', async ()
 });
 
 test('a pooler in session mode is accepted', async () => {
-  await behindPooler('session', 10, (url) => verifyServer(url, log));
+  await behindPooler('session', 10, async (url) => {
+    await expect(verifyServer(url, log)).resolves.toBeUndefined();
+  });
 });
 
 test('a server that is just coming up is waited for, and one line says so', async () => {
