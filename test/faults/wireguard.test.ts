@@ -107,6 +107,7 @@ describe('wireguard-go', () => {
       const { stdout } = await server.exec(['wg', 'show', 'wg0', 'allowed-ips']);
       for (const name of ['before', 'during']) expect(stdout).toContain((await panel.client(name)).public_key);
       expect(stdout.trim().split('\n')).toHaveLength(2);
+      return true;
     });
   });
 });
