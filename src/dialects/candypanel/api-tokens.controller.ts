@@ -24,6 +24,7 @@ export class ApiTokensController {
   /**
    * Delete an API token
    * @remarks It opens nothing any more when this answers.
+   * @param name Name of the token, percent-encoded
    */
   @Delete(':name')
   @Answers({ api_token_not_found: 400 })
@@ -35,6 +36,7 @@ export class ApiTokensController {
   /**
    * Show the value of an API token
    * @remarks The value itself; the event log remembers that it was shown.
+   * @param name Name of the token, percent-encoded
    */
   @Get(':name')
   async getApiToken(@Param('name') name: string): Promise<ApiTokenResponse> {

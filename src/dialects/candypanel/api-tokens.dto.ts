@@ -13,7 +13,7 @@ export class ApiTokenPutRequest {
   name: string;
 
   /** What callers send as `Authorization: Bearer <token>`: 16 to 512 visible ASCII characters. */
-  @ApiProperty({ minLength: 16, maxLength: 512, example: '…' })
+  @ApiProperty({ minLength: 16, maxLength: 512 })
   @IsText(1, 512)
   token: string;
 
@@ -25,7 +25,7 @@ export class ApiTokenPutRequest {
 }
 
 export class ApiTokenValue {
-  @ApiProperty({ minLength: 16, maxLength: 512, example: '…' })
+  @ApiProperty({ minLength: 16, maxLength: 512 })
   token: string;
 }
 

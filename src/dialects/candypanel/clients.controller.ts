@@ -19,7 +19,7 @@ export class ClientsController {
 
   /**
    * List all clients, oldest first
-   * @remarks With their private keys, as the contract has it.
+   * @remarks With their private keys.
    */
   @Get()
   async listClients(): Promise<ClientRecord[]> {
@@ -38,7 +38,10 @@ export class ClientsController {
     return withData('Client created successfully.', { client_config: config });
   }
 
-  /** Show a client */
+  /**
+   * Show a client
+   * @param name Name of the client, percent-encoded
+   */
   @Get(':client_name')
   async getClient(@Param('client_name') name: string): Promise<ClientRecord> {
     return toClientRecord(await this.clients.get({ name }));
@@ -47,6 +50,7 @@ export class ClientsController {
   /**
    * Change a client
    * @remarks Its config file stays good: keys and address never change. It is cut off, or let on, when this answers.
+   * @param name Name of the client, percent-encoded
    */
   @Put(':client_name')
   @Answers({ client_not_found: 400 })
@@ -58,6 +62,7 @@ export class ClientsController {
   /**
    * Delete a client
    * @remarks Its traffic has stopped when this answers; its name and address are free for another.
+   * @param name Name of the client, percent-encoded
    */
   @Delete(':client_name')
   @Answers({ client_not_found: 400 })
@@ -66,7 +71,10 @@ export class ClientsController {
     return done(`Client '${name}' deleted successfully.`);
   }
 
-  /** Get a client's config file */
+  /**
+   * Get a client's config file
+   * @param name Name of the client, percent-encoded
+   */
   @Get(':client_name/config')
   async getClientConfig(@Param('client_name') name: string): Promise<ClientConfigResponse> {
     const { config } = await this.clients.config({ name }).catch((error: unknown) => {

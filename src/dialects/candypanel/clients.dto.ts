@@ -102,7 +102,7 @@ export class ClientUpdateRequest {
   note?: string | null;
 }
 
-/** Bytes since the client was made. */
+/** Bytes. */
 export class UsedTraffic {
   /** What the client downloaded. */
   @ApiProperty({ type: 'integer', format: 'int64', minimum: 0, example: 734003200 })
@@ -136,7 +136,7 @@ export class ClientRecord {
   @ApiProperty({ minLength: 44, maxLength: 44, example: 'xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=' })
   public_key: string;
 
-  @ApiProperty({ minLength: 44, maxLength: 44, example: '…' })
+  @ApiProperty({ minLength: 44, maxLength: 44 })
   private_key: string;
 
   /** IPv4 address inside the tunnel, without a prefix. */
@@ -147,7 +147,7 @@ export class ClientRecord {
   @ApiProperty({ example: '2026-01-31T12:00:00' })
   created_at: string;
 
-  /** Spelt as the contract spells it. */
+  /** What it has used since it was made. The field is spelt like this on purpose. */
   @ApiProperty()
   used_trafic: UsedTraffic;
 

@@ -1,4 +1,5 @@
 import { Body, Get, Headers, HttpCode, Ip, Post } from '@nestjs/common';
+import { ApiHeader } from '@nestjs/swagger';
 import type { Principal } from '../../domain/auth/principal.js';
 import { SetupService } from '../../domain/system/setup.service.js';
 import { Answers, CurrentPrincipal, Public } from '../../http/route.decorators.js';
@@ -21,6 +22,7 @@ export class InstallController {
   @Post('install')
   @HttpCode(200)
   @Public({ identify: true })
+  @ApiHeader({ name: 'x-setup-token', required: false, description: 'The set-up token' })
   @Answers({ setup_needs_admin: 401, setup_token_wrong: 403 })
   async install(
     @Body() body: InstallRequest,

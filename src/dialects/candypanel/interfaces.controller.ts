@@ -18,7 +18,7 @@ export class InterfacesController {
 
   /**
    * List all interfaces
-   * @remarks With their private keys, as the contract has it.
+   * @remarks With their private keys.
    */
   @Get()
   async listInterfaces(): Promise<InterfaceRecord[]> {
@@ -39,6 +39,7 @@ export class InterfacesController {
   /**
    * Change an interface
    * @remarks The device follows before this answers.
+   * @param name `wg0`, `wg1`, ...
    */
   @Put(':interface_name')
   @Answers({ interface_not_found: 400 })
@@ -53,6 +54,7 @@ export class InterfacesController {
   /**
    * Delete an interface
    * @remarks Not while clients are on it, unless `force` is `true`: then they are deleted as well.
+   * @param name `wg0`, `wg1`, ...
    */
   @Delete(':interface_name')
   @Answers({ interface_not_found: 400 })

@@ -23,7 +23,7 @@ export class InterfaceRecord {
   @ApiProperty({ type: 'integer', minimum: 0, example: 0 })
   wg: number;
 
-  @ApiProperty({ minLength: 44, maxLength: 44, example: '…' })
+  @ApiProperty({ minLength: 44, maxLength: 44 })
   private_key: string;
 
   @ApiProperty({ minLength: 44, maxLength: 44, example: 'xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=' })

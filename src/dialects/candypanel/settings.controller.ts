@@ -21,6 +21,7 @@ export class SettingsController {
   /**
    * Change a setting
    * @remarks In effect when this answers. Writing the mask back leaves a secret as it is.
+   * @param key Name of the setting
    */
   @Put(':key')
   async updateSetting(@Param('key') key: string, @Body() body: SettingUpdateRequest): Promise<Confirmation> {
