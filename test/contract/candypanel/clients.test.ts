@@ -377,9 +377,10 @@ describe('clients', () => {
     const peers = await panel.peers();
     await panel.server.restart();
     expect((await panel.call('GET', '/clients')).body).toEqual(before);
-    await eventually(
-      async () => JSON.stringify([...(await panel.peers())!].sort()) === JSON.stringify([...peers!].sort()),
-    );
+    await eventually(async () => {
+      expect(await panel.peers()).toEqual(peers);
+      return true;
+    });
   });
 
   it('that ended are deleted when the operator wants that', async () => {

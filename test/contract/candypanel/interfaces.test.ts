@@ -99,19 +99,20 @@ describe('interfaces', () => {
   });
 
   it('take a port that the host has in use for what it is: an error, after which there is none', async () => {
-    const { stdout } = await panel.server.exec(['wg', 'show', 'wg0', 'listen-port']);
-    expect(stdout.trim()).toBe('51820');
-    const server = await panel.server.exec([
-      'sh',
-      '-c',
-      'socat -u UDP4-RECV:51840,fork /dev/null >/dev/null 2>&1 & echo $!',
-    ]);
-    const inUse = () => panel.server.exec(['ss', '-Hlun', 'sport', '=', ':51840']);
-    await eventually(async () => (await inUse()).stdout.includes('51840'));
+    const space = panel.server.space!;
+    await space.must(['wireguard-go', 'other0']);
+    await space.must(['wg', 'set', 'other0', 'listen-port', '51840']);
+    await space.must(['ip', 'link', 'set', 'other0', 'up']);
     const answer = await create({ address_range: '10.0.6.1/24', port: 51_840 });
-    expect([400, 503]).toContain(answer.status);
-    expect((await panel.call<InterfaceRecord[]>('GET', '/interfaces')).body).toHaveLength(3);
-    await panel.server.exec(['kill', server.stdout.trim()]);
+    expect(answer.status).toBe(400);
+    expect(answer.body.detail).toContain('51840');
+    expect((await panel.call<InterfaceRecord[]>('GET', '/interfaces')).body.map(({ wg }) => wg)).toEqual([0, 1, 2]);
+    expect(await link('wg3')).toBeNull();
+    const moved = await change('wg2', { port: 51_840 });
+    expect(moved.status).toBe(400);
+    expect(await panel.interface(2)).toMatchObject({ port: 51_822 });
+    await eventually(async () => (await port('wg2')) === '51822');
+    await space.must(['ip', 'link', 'delete', 'other0']);
   });
 
   it('change port and range, with clients that stay on', async () => {
@@ -210,7 +211,7 @@ describe('interfaces', () => {
   });
 
   it('never touch a device of somebody else that has the name', async () => {
-    await panel.server.space!.must(['ip', 'link', 'add', 'wg1', 'type', 'dummy']);
+    await panel.server.space!.must(['wireguard-go', 'wg1']);
     await panel.server.space!.must(['ip', 'address', 'add', '192.168.99.1/24', 'dev', 'wg1']);
     const before = await link('wg1');
     const answer = await create({ address_range: '10.0.1.1/24', port: 51_821 });

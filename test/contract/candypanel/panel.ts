@@ -1,5 +1,5 @@
-import { hashPassword } from '../../../src/platform/crypto/passwords.js';
-import { asOwner } from '../../support/database.js';
+import { SecretBox } from '../../../src/platform/crypto/secret-box.js';
+import { startAccounts } from '../../support/accounts.js';
 import { type Answer, request, type RequestOptions } from '../../support/http.js';
 import { type Server, type ServerOptions, startServer } from '../../support/server.js';
 
@@ -118,15 +118,14 @@ export class Panel {
 
   /** The access token of a customer, who is made for it. */
   async customerToken(username = 'customer'): Promise<string> {
-    const hash = await hashPassword(adminPassword);
-    await asOwner(this.server.database!.name, (client) =>
-      client.query(`INSERT INTO users (username, password_hash, role) VALUES ($1, $2, 'user')`, [username, hash]),
-    );
-    const answer = await request<{ access: string }>(this.server, 'POST', '/api/v1/auth/token/', {
-      body: { username, password: adminPassword },
-    });
-    if (answer.status !== 200) throw new Error(`The customer got no token: ${answer.text}`);
-    return answer.body.access;
+    const { database, env } = this.server;
+    const accounts = await startAccounts(database!.url, { secretBox: new SecretBox(env['SECRET_KEY']!) });
+    try {
+      const customer = await accounts.users.create({ username, password: adminPassword, role: 'user' });
+      return accounts.tokens.issue(customer, { typ: 'access', ttlSeconds: 600 }).token;
+    } finally {
+      await accounts.close();
+    }
   }
 }
 
