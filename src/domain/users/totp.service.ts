@@ -9,7 +9,7 @@ import { User } from './user.entity.js';
 import { totpCodeWrong, totpEnabledAlready, totpNotBegun } from './users.errors.js';
 import { UsersService } from './users.service.js';
 
-const SEAL_LABEL = 'users/totp-secret';
+export const TOTP_SECRET_LABEL = 'users/totp-secret';
 const ISSUER = 'Causeway';
 
 /** The second factor of users who want one. */
@@ -31,7 +31,11 @@ export class TotpService {
     return this.users.change(userId, async (user, tx) => {
       if (user.totpEnabled) throw totpEnabledAlready();
       const secret = newTotpSecret();
-      await tx.update(User, { id: userId }, { totpSecret: this.secretBox.seal(SEAL_LABEL, secret), totpLastStep: 0 });
+      await tx.update(
+        User,
+        { id: userId },
+        { totpSecret: this.secretBox.seal(TOTP_SECRET_LABEL, secret), totpLastStep: 0 },
+      );
       return { secret, uri: totpUri(secret, user.username, ISSUER) };
     });
   }
@@ -79,7 +83,7 @@ export class TotpService {
 
   private stepOf(user: User, code: string): number | null {
     if (!user.totpSecret) return null;
-    const secret = this.secretBox.open(SEAL_LABEL, user.totpSecret);
+    const secret = this.secretBox.open(TOTP_SECRET_LABEL, user.totpSecret);
     return checkTotp(secret, code.replaceAll(' ', ''), user.totpLastStep, this.clock.nowMs());
   }
 }
