@@ -1,6 +1,6 @@
 // The guarded set-up steps that `npm start` and `npm test` share: Node built-ins only, each step does nothing when
 // there is nothing to do, and two callers at once wait for each other.
-import { spawn, spawnSync } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { accessSync, constants, existsSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { delimiter, dirname, join } from 'node:path';
@@ -255,9 +255,4 @@ function readJson(file) {
   } catch {
     return null;
   }
-}
-
-/** Whether `unshare` with these arguments is allowed here. */
-export function canUnshare(args) {
-  return spawnSync('unshare', [...args, 'true'], { stdio: 'ignore', timeout: 10_000 }).status === 0;
 }

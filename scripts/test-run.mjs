@@ -1,6 +1,6 @@
 // Runs inside the namespaces that test.mjs made: one PostgreSQL for the whole run, a copy of the built product that no
 // build can change meanwhile, then vitest. CAUSEWAY_TEST_FOLDER is on a tmpfs that ends with the run.
-import { execFileSync, spawn, spawnSync } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import {
   chmodSync,
   chownSync,
@@ -16,6 +16,7 @@ import { createRequire } from 'node:module';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
+import { enterNamespaces } from './namespaces.mjs';
 import { onPath, root } from './setup.mjs';
 
 const mode = process.env.CAUSEWAY_TEST_MODE;
@@ -44,32 +45,16 @@ const swcEnvironment = {
   ...(mode === 'userns' ? { SWC_NATIVE_BINDING_CACHE_SKIP_SECURITY_CHECK: '1' } : {}),
 };
 
-if (mode !== 'plain') enterNamespaces();
+if (mode !== 'plain') {
+  enterNamespaces(folder);
+  mkdirSync(swcCache, { mode: 0o700 });
+}
 const product = copyProduct();
 const postgres = await startPostgres();
 try {
   process.exitCode = await runVitest(process.argv.slice(2));
 } finally {
   await postgres.stop();
-}
-
-function enterNamespaces() {
-  const mount = (type, target, options) => execFileSync('mount', ['-t', type, '-o', options, type, target]);
-  execFileSync('ip', ['link', 'set', 'lo', 'up']);
-  mount('tmpfs', folder, 'mode=0755');
-  mount('tmpfs', '/dev/shm', 'mode=1777');
-  mkdirSync(swcCache, { mode: 0o700 });
-  if (!existsSync('/var/run/wireguard')) {
-    // A user namespace may not write to this host's /run, so it gets its own.
-    mount('tmpfs', '/var/run', 'mode=0755');
-    mkdirSync('/var/run/wireguard');
-  }
-  mount('tmpfs', '/var/run/wireguard', 'mode=0700');
-  // /sys shows the network namespace that it was mounted from; control groups are mounted inside it.
-  const groups = join(folder, 'cgroup');
-  mkdirSync(groups);
-  const kept = existsSync('/sys/fs/cgroup') && tryRun('mount', ['--rbind', '/sys/fs/cgroup', groups]);
-  if (tryRun('mount', ['-t', 'sysfs', 'sysfs', '/sys']) && kept) tryRun('mount', ['--move', groups, '/sys/fs/cgroup']);
 }
 
 /** The product as it was built when the run began, which a build during the run must not change. TEST_DIST wins. */
@@ -232,8 +217,4 @@ async function runVitest(args) {
   const failures = failed === 0 && (wrong || passed === 0) ? 1 : failed;
   console.log(`${passed} passed, ${failures} failed${skipped > 0 ? `, ${skipped} skipped` : ''}`);
   return wrong ? code || 1 : failures > 0 ? 1 : 0;
-}
-
-function tryRun(command, args) {
-  return spawnSync(command, args, { stdio: 'ignore', timeout: 10_000 }).status === 0;
 }
