@@ -1,4 +1,5 @@
 import 'reflect-metadata';
+import { randomUUID } from 'node:crypto';
 import { NestFactory } from '@nestjs/core';
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import { apiDocuments, dialectParts } from './api-documents.js';
@@ -136,7 +137,7 @@ function drain(server: NestFastifyApplication): Promise<void> {
 /** What nobody caught is a fault of ours: the state of the process is unknown, so it ends and is started again. */
 function catchStrays(log: AppLogger): void {
   const end = (kind: string) => (error: unknown) => {
-    log.error('Unexpected failure, the server ends', { kind, err: error });
+    log.error('Unexpected failure, the server ends', { faultId: randomUUID(), kind, err: error });
     process.exit(1);
   };
   process.on('uncaughtException', end('exception')).on('unhandledRejection', end('rejection'));

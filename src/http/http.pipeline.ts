@@ -12,6 +12,7 @@ import { HttpMetrics } from './http.metrics.js';
 import { parseJsonBody } from './json-body.js';
 import { serializeReply } from './json-reply.js';
 import { RateLimits } from './limits/rate-limits.js';
+import { cleanForwardedFor } from './request-caller.js';
 import { securityHeaders } from './security-headers.js';
 
 declare module 'fastify' {
@@ -79,6 +80,12 @@ export class HttpPipeline {
   }
 
   private begin(request: FastifyRequest, reply: FastifyReply): void {
+    const forwarded = request.raw.headers['x-forwarded-for'];
+    if (forwarded !== undefined && this.config.trustProxy !== false) {
+      const clean = cleanForwardedFor(forwarded);
+      if (clean === null) delete request.raw.headers['x-forwarded-for'];
+      else request.raw.headers['x-forwarded-for'] = clean;
+    }
     request.callContext = { actor: 'anonymous', ip: request.ip, requestId: request.id };
     void reply.headers(securityHeaders(pathOf(request.raw.url ?? '/')));
     void reply.header('x-request-id', request.id);

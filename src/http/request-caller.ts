@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { isIP } from 'node:net';
 import { fastifyCookie } from '@fastify/cookie';
 import type { FastifyRequest } from 'fastify';
 import ipaddr from 'ipaddr.js';
@@ -22,6 +23,24 @@ export function addressKey(ip: string): string {
   if (address instanceof ipaddr.IPv4) return address.toString();
   const network = address.parts.slice(0, 4).map((part) => part.toString(16));
   return `${network.join(':')}::/64`;
+}
+
+/**
+ * What is left of X-Forwarded-For when only addresses count: some proxies add ports, and whatever a caller put there must
+ * not become a key or a column. Null when nothing is left.
+ */
+export function cleanForwardedFor(header: string | string[]): string | null {
+  const addresses = [header]
+    .flat()
+    .flatMap((line) => line.split(','))
+    .map((entry) =>
+      entry
+        .trim()
+        .replace(/^\[([^\]]+)\](?::\d+)?$/, '$1')
+        .replace(/^([\d.]+):\d+$/, '$1'),
+    )
+    .filter((entry) => isIP(entry) !== 0);
+  return addresses.length === 0 ? null : addresses.join(', ');
 }
 
 /** Stands for a token in a key without keeping the token. */

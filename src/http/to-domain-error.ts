@@ -104,17 +104,23 @@ function hasUnstorableText(error: unknown): boolean {
   return codeOf(driverError) === '22021';
 }
 
-/** SQLSTATE classes 08 (connection), 57P0x (shutting down), 53300 (too many connections); socket errors of pg. */
+/**
+ * The database is away, shutting down, full, or too slow: the connection ended (severity FATAL, SQLSTATE classes 08 and
+ * 57P), it lacks something (53), the statement ran out of time (57014), or there was no connection to be had.
+ */
 function isDatabaseDown(error: unknown): boolean {
   for (let current = error, depth = 0; current instanceof Error && depth < 5; current = causeOf(current), depth += 1) {
     if (current.name === 'CannotExecuteNotConnectedError' || current.name === 'ConnectionIsNotSetError') return true;
-    if (current.name === 'DriverPackageNotInstalledError') return false;
-    const driverError = (current as { driverError?: unknown }).driverError;
-    const codes = [codeOf(current), codeOf(driverError)];
-    const fromDatabase = current.name === 'QueryFailedError' || 'severity' in current || isPgSocketError(current);
-    if (codes.some((code) => code !== null && /^(08...|57P0[1-5]|53300)$/.test(code))) return true;
-    if (fromDatabase && codes.some((code) => code !== null && socketCodes.has(code))) return true;
-    if (isPgSocketError(current) || (driverError instanceof Error && isPgSocketError(driverError))) return true;
+    const { driverError } = current as { driverError?: unknown };
+    const isQuery = current.name === 'QueryFailedError';
+    for (const told of [current, driverError]) {
+      if (!(told instanceof Error)) continue;
+      const { severity } = told as { severity?: unknown };
+      const code = codeOf(told) ?? '';
+      if (severity === 'FATAL' || severity === 'PANIC' || isPgSocketError(told)) return true;
+      if ((isQuery || severity !== undefined) && /^(08|53|57P|57014$)/.test(code)) return true;
+      if (isQuery && socketCodes.has(code)) return true;
+    }
   }
   return false;
 }

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { FixedWindowStorage } from '../../src/http/limits/fixed-window.storage.js';
-import { addressKey } from '../../src/http/request-caller.js';
+import { addressKey, cleanForwardedFor } from '../../src/http/request-caller.js';
 
 describe('counting in fixed windows', () => {
   it('lets through so many hits, and begins anew when the window is over', () => {
@@ -53,5 +53,14 @@ describe('the key of an address', () => {
   it('is the /64 for IPv6: one subscriber has all of it', () => {
     expect(addressKey('2001:db8:0:1::1')).toBe(addressKey('2001:db8:0:1:ffff::9'));
     expect(addressKey('2001:db8:0:1::1')).not.toBe(addressKey('2001:db8:0:2::1'));
+  });
+});
+
+describe('X-Forwarded-For', () => {
+  it('counts as far as it holds addresses', () => {
+    expect(cleanForwardedFor('192.0.2.7, 2001:db8::1')).toBe('192.0.2.7, 2001:db8::1');
+    expect(cleanForwardedFor('192.0.2.7:4711,[2001:db8::1]:443')).toBe('192.0.2.7, 2001:db8::1');
+    expect(cleanForwardedFor(['unknown', `${'x'.repeat(5000)}, 192.0.2.7`])).toBe('192.0.2.7');
+    expect(cleanForwardedFor('unknown, _hidden, 999.1.1.1, <script>')).toBeNull();
   });
 });

@@ -52,6 +52,9 @@ describe('turning what was thrown into kinds', () => {
     ['a closed connection', driverError('Connection terminated unexpectedly')],
     ['a pool that gets none', driverError('timeout exceeded when trying to connect')],
     ['a server that shuts down', driverError('terminating connection', '57P01')],
+    ['a database that lets nobody in', Object.assign(driverError('no', '55000'), { severity: 'FATAL' })],
+    ['a statement that took too long', driverError('canceling statement due to statement timeout', '57014')],
+    ['a full disk', driverError('could not extend file', '53100')],
     ['a refused connection', driverError('connect ECONNREFUSED 127.0.0.1:5432', 'ECONNREFUSED')],
   ])('tells a database that is away from a fault: %s', (_name, cause) => {
     expect(told(new QueryFailedError('SELECT 1', [], cause))).toBe('unavailable database_unavailable');

@@ -116,6 +116,16 @@ describe("V2Ray's limits", () => {
   });
 });
 
+describe('a forwarded header that holds no address', () => {
+  it('counts as none', async () => {
+    const left: unknown[] = [];
+    for (const from of ['unknown', 'x'.repeat(5_000), '<script>']) {
+      left.push((await send('GET', '/api/v1/nothing/', from)).headers['x-ratelimit-remaining']);
+    }
+    expect(left).toEqual(['9', '8', '7']);
+  });
+});
+
 describe('health and metrics', () => {
   it('are not limited', async () => {
     expect(new Set(await statuses(700, () => send('GET', '/healthz', '203.0.113.1')))).toEqual(new Set([200]));
