@@ -1,7 +1,8 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { parseClientFile } from '../../support/client-namespace.js';
+import { asOwner } from '../../support/database.js';
 import { eventually } from '../../support/wait.js';
-import { type ClientRecord, done, Panel } from './panel.js';
+import { adminPassword, type ClientRecord, done, Panel } from './panel.js';
 
 const key = expect.stringMatching(/^[\w+/]{43}=$/);
 const never = '9999-12-31T23:59:59';
@@ -372,6 +373,22 @@ describe('clients', () => {
     }
   });
 
+  it('show what they used exactly, beyond 2^53 too', async () => {
+    await panel.create('heavy');
+    await asOwner(panel.server.database!.name, (database) =>
+      database.query(
+        `INSERT INTO usage_counters (subject_id, kind, rx_total, tx_total)
+         SELECT id, 1, 9007199254740993, ${largest} - 9007199254740993 FROM clients WHERE name = 'heavy'
+         ON CONFLICT (subject_id) DO UPDATE SET rx_total = excluded.rx_total, tx_total = excluded.tx_total`,
+      ),
+    );
+    for (const path of ['/clients/heavy', '/clients']) {
+      const { text } = await panel.call('GET', path);
+      expect(text).toContain('"used_trafic":{"download":9214364837600034814,"upload":9007199254740993}');
+    }
+    await remove('heavy');
+  });
+
   it('are as they were after a restart of the server, on the device too', async () => {
     const before = (await panel.call<ClientRecord[]>('GET', '/clients')).body;
     const peers = await panel.peers();
@@ -392,5 +409,19 @@ describe('clients', () => {
       return (await panel.call('GET', '/clients/doomed')).status === 404;
     });
     await panel.call('PUT', '/settings/expired_client_action', { value: 'disable' });
+  });
+
+  it('leave no key in the log, nor among the events', async () => {
+    await panel.create('secretive', { note: 'a note' });
+    const { private_key } = await panel.client('secretive');
+    await change('secretive', { traffic: '1' });
+    await remove('secretive');
+    expect(panel.server.logs()).not.toContain(private_key);
+    expect(panel.server.logs()).not.toContain(adminPassword);
+    const { rows } = await asOwner(panel.server.database!.name, (database) =>
+      database.query<{ line: string }>(`SELECT row_to_json(e)::text AS line FROM events e WHERE target = 'secretive'`),
+    );
+    expect(rows.length).toBeGreaterThanOrEqual(3);
+    for (const { line } of rows) expect(line).not.toContain(private_key);
   });
 });

@@ -204,6 +204,11 @@ describe('installing on a host without WireGuard', () => {
     const create = await panel.call('POST', '/clients', { name: 'a', expires: '2099-01-01T00:00:00', traffic: '0' });
     expect(create).toMatchObject({ status: 503, body: { detail: expect.any(String) } });
     expect((await panel.call('GET', '/clients')).body).toEqual([]);
+    const sync = await panel.call('POST', '/sync');
+    expect(sync).toMatchObject({
+      status: 500,
+      body: { detail: expect.stringMatching(/^Synchronization failed: .*WireGuard/i) },
+    });
     const { body } = await panel.call<{ alert: string[] }>('GET', '/dashboard');
     expect(body.alert.join()).toContain('WireGuard');
   });
