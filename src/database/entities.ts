@@ -4,6 +4,7 @@ import { Client } from '../domain/clients/client.entity.js';
 import { EngineStatus } from '../domain/engines/engine-status.entity.js';
 import { AuditEvent } from '../domain/events/event.entity.js';
 import { FreeAddress } from '../domain/interfaces/free-address.entity.js';
+import { RetiredDevice } from '../domain/interfaces/retired-device.entity.js';
 import { WireguardInterface } from '../domain/interfaces/wireguard-interface.entity.js';
 import { Installation } from '../domain/settings/installation.entity.js';
 import { Setting } from '../domain/settings/setting.entity.js';
@@ -18,6 +19,7 @@ export const entities = [
   EngineStatus,
   FreeAddress,
   Installation,
+  RetiredDevice,
   RevokedSession,
   Setting,
   UsageCounter,

@@ -1,7 +1,7 @@
 import { createHmac } from 'node:crypto';
 import { Injectable, type OnApplicationBootstrap, type OnModuleInit } from '@nestjs/common';
 import { InjectDataSource } from '@nestjs/typeorm';
-import { DataSource, QueryFailedError } from 'typeorm';
+import { DataSource, type EntityManager, QueryFailedError } from 'typeorm';
 import { FreshCache } from '../../platform/cache/fresh-cache.js';
 import { Clock } from '../../platform/clock/clock.js';
 import { SecretBox } from '../../platform/crypto/secret-box.js';
@@ -22,7 +22,7 @@ export interface NewApiToken {
   scope?: ApiTokenScope | undefined;
 }
 
-const SEAL_LABEL = 'api-tokens/value';
+export const API_TOKEN_LABEL = 'api-tokens/value';
 const CHANNEL = 'api_tokens';
 const VALUE = /^[\x21-\x7e]{16,512}$/;
 const CACHE = { maxAgeMs: 5_000, maxEntries: 10_000 };
@@ -77,7 +77,7 @@ export class ApiTokensService implements OnModuleInit, OnApplicationBootstrap {
     try {
       await this.dataSource.transaction(async (tx) => {
         const known = await tx.findOne(ApiToken, { where: { name }, lock: { mode: 'pessimistic_write' } });
-        const sealed = this.secretBox.seal(SEAL_LABEL, token);
+        const sealed = this.secretBox.seal(API_TOKEN_LABEL, token);
         await tx.upsert(ApiToken, { name, scope, token: sealed, tokenHash: this.hashOf(token) }, ['name']);
         await this.events.record(
           {
@@ -126,7 +126,7 @@ export class ApiTokensService implements OnModuleInit, OnApplicationBootstrap {
     if (!row) throw apiTokenNotFound(name);
     const message = `API token ${name} was shown`;
     await this.events.record({ type: 'AUTH', service: 'auth', action: 'api_token_shown', target: name, message });
-    return this.secretBox.open(SEAL_LABEL, row.token);
+    return this.secretBox.open(API_TOKEN_LABEL, row.token);
   }
 
   /** Whose value this is; null: nobody's. */
@@ -149,18 +149,28 @@ export class ApiTokensService implements OnModuleInit, OnApplicationBootstrap {
     };
   }
 
+  /** For a restore, in its transaction: these tokens, in the clear, and no others. */
+  async replaceAll(tokens: readonly (NewApiToken & { createdAt: Date })[], tx: EntityManager): Promise<void> {
+    await tx.createQueryBuilder().delete().from(ApiToken).execute();
+    for (const { name, token, scope = 'admin', createdAt } of tokens) {
+      const sealed = this.secretBox.seal(API_TOKEN_LABEL, token);
+      await tx.insert(ApiToken, { name, scope, createdAt, token: sealed, tokenHash: this.hashOf(token) });
+    }
+    await this.notifications.notify(CHANNEL, null, tx);
+  }
+
   /** After a change of SECRET_KEY: values sealed with the previous key are sealed and hashed with the present one. */
   async reseal(): Promise<void> {
     const rows = await this.dataSource.getRepository(ApiToken).find();
     for (const row of rows) {
       if (!this.secretBox.needsRotation(row.token)) continue;
-      const token = this.secretBox.open(SEAL_LABEL, row.token);
+      const token = this.secretBox.open(API_TOKEN_LABEL, row.token);
       // Only while it is the value that was read: an operator may be changing it.
       await this.dataSource
         .getRepository(ApiToken)
         .update(
           { name: row.name, tokenHash: row.tokenHash },
-          { token: this.secretBox.seal(SEAL_LABEL, token), tokenHash: this.hashOf(token) },
+          { token: this.secretBox.seal(API_TOKEN_LABEL, token), tokenHash: this.hashOf(token) },
         );
     }
     this.found.clear();

@@ -42,7 +42,7 @@ export interface SettingChange {
 }
 
 const CHANNEL = 'settings';
-const SEAL_LABEL = 'settings/value';
+export const SETTING_LABEL = 'settings/value';
 // Notifications drop the cache at once; this is for the moments in which their connection is down.
 const CACHE = { maxAgeMs: 5_000, maxEntries: 1 };
 
@@ -221,7 +221,7 @@ export class SettingsService implements OnModuleInit {
   }
 
   private textOf(row: Setting): string {
-    return row.sealed ? this.secretBox.open(SEAL_LABEL, row.sealed) : (row.value ?? '');
+    return row.sealed ? this.secretBox.open(SETTING_LABEL, row.sealed) : (row.value ?? '');
   }
 
   /** One writer at a time; what is stored already is no change. */
@@ -252,7 +252,7 @@ export class SettingsService implements OnModuleInit {
 
   private rowOf(key: SettingKey, text: string): Setting {
     return definitionOf(key).secret
-      ? { key, value: null, sealed: this.secretBox.seal(SEAL_LABEL, text) }
+      ? { key, value: null, sealed: this.secretBox.seal(SETTING_LABEL, text) }
       : { key, value: text, sealed: null };
   }
 

@@ -7,6 +7,7 @@ import { PRESHARED_KEY_LABEL } from '../clients/clients.service.js';
 import { EventsService } from '../events/events.service.js';
 import { INTERFACE_KEY_LABEL, interfaceName } from '../interfaces/interfaces.service.js';
 import { SettingsService } from '../settings/settings.service.js';
+import { kindSubject, USAGE_KINDS } from '../usage/usage-kinds.js';
 import { UsageService } from '../usage/usage.service.js';
 import type { DeviceSpec } from './tunnel.port.js';
 import type { WantedPeer } from './wanted-peers.js';
@@ -26,6 +27,13 @@ export interface WantedDevice {
 export interface WantedClient extends WantedPeer {
   interfaceId: number;
   removed: boolean;
+}
+
+/** A device of ours that no row wants any more. */
+export interface RetiredDevice {
+  number: number;
+  name: string;
+  publicKey: string;
 }
 
 /** Somebody whom sync just found past date or quota. */
@@ -171,6 +179,39 @@ export class TunnelRowsService {
       );
       await this.usage.retire(
         rows.map((row) => row.id),
+        this.clock.now(),
+        tx,
+      );
+    });
+  }
+
+  /** Devices that a restore left without an interface and that were not taken away yet. */
+  async retiredDevices(): Promise<RetiredDevice[]> {
+    const rows = await this.dataSource.query<{ number: number; public_key: string }[]>(
+      'SELECT number, public_key FROM retired_devices ORDER BY number',
+    );
+    return rows.map((row) => ({ number: row.number, name: interfaceName(row.number), publicKey: row.public_key }));
+  }
+
+  async forgetRetired(device: RetiredDevice): Promise<void> {
+    await this.dataSource.query('DELETE FROM retired_devices WHERE number = $1 AND public_key = $2', [
+      device.number,
+      device.publicKey,
+    ]);
+  }
+
+  /** Ends the books of clients whose rows a restore took away. Their peers must be off all devices. */
+  async retireStrays(): Promise<void> {
+    await this.dataSource.transaction(async (tx) => {
+      // Nobody may come back while it is looked who is gone.
+      await tx.query('LOCK TABLE clients IN SHARE MODE');
+      const rows = await tx.query<{ subject_id: string }[]>(
+        `SELECT subject_id FROM usage_counters u WHERE kind = $1 AND subject_id <> $2
+            AND NOT EXISTS (SELECT 1 FROM clients c WHERE c.id = u.subject_id)`,
+        [USAGE_KINDS.wireguard, kindSubject('wireguard')],
+      );
+      await this.usage.retire(
+        rows.map((row) => row.subject_id),
         this.clock.now(),
         tx,
       );

@@ -11,7 +11,7 @@ import { EventsService } from '../events/events.service.js';
 import { WIREGUARD_ENGINE } from '../interfaces/interfaces.service.js';
 import { SettingsService } from '../settings/settings.service.js';
 import { UsageService } from '../usage/usage.service.js';
-import { TunnelRowsService, type WantedClient, type WantedDevice } from './tunnel-rows.service.js';
+import { type RetiredDevice, TunnelRowsService, type WantedClient, type WantedDevice } from './tunnel-rows.service.js';
 import {
   ForeignDeviceError,
   TunnelPort,
@@ -48,6 +48,8 @@ export class WireguardEngine implements EngineHandler, OnModuleInit {
   /** Clients whose peers must leave their device once their last bytes are booked, by interface. */
   private readonly leaving = new Map<string, number>();
   private capability: TunnelCapability = { backend: null, message: 'WireGuard was not looked for yet', hint: null };
+  /** Devices without an interface that are still to be taken away. */
+  private retired: RetiredDevice[] = [];
   private loadedAt = 0;
   private leaveTimer: NodeJS.Timeout | null = null;
   private firewallProblem: string | null = null;
@@ -74,9 +76,11 @@ export class WireguardEngine implements EngineHandler, OnModuleInit {
     this.capability = await this.port.capability();
     await this.load();
     if (!this.capability.backend) return;
+    await this.removeRetired();
     for (const device of this.devices.values()) await this.bringInLine(device);
     await this.applyFirewall();
     await this.sendOff();
+    await this.rows.retireStrays();
   }
 
   async letGo(): Promise<void> {
@@ -119,14 +123,14 @@ export class WireguardEngine implements EngineHandler, OnModuleInit {
     return failures;
   }
 
-  /** `sync`: reads the rows anew, then measures, enforces and repairs. */
+  /**
+   * `sync`: reads the rows anew, then measures, enforces and repairs. `reload`: any row may be another one, or gone; on a
+   * host without WireGuard there is nothing else to do.
+   */
   async command(name: string): Promise<unknown> {
-    if (name !== 'sync') throw new Error(`Unknown command ${name}`);
-    await this.load();
-    await this.poll();
-    if (!this.capability.backend) throw this.absent();
-    const broken = [...this.devices.values()].find((device) => device.row.enabled && !device.live);
-    if (broken) throw asDomainError(broken.problem ?? new Error(`${broken.row.name} is not up`));
+    if (name === 'reload') await this.reload();
+    else if (name === 'sync') await this.sync();
+    else throw new Error(`Unknown command ${name}`);
     return null;
   }
 
@@ -143,9 +147,30 @@ export class WireguardEngine implements EngineHandler, OnModuleInit {
     }
     await this.enforce();
     if (!this.capability.backend) return;
+    await this.removeRetired();
     for (const device of this.devices.values()) await this.repair(device, readings.get(device.row.interfaceId));
     await this.sendOff();
     await this.restartDue();
+  }
+
+  private async sync(): Promise<void> {
+    await this.load();
+    await this.poll();
+    if (!this.capability.backend) throw this.absent();
+    this.assertAllUp();
+  }
+
+  private async reload(): Promise<void> {
+    // Of those who are gone, the last bytes are booked while it is still known whose they are.
+    for (const device of this.devices.values()) await this.measure(device);
+    await this.applyAllDevices();
+    if (this.capability.backend) this.assertAllUp();
+    await this.rows.retireStrays();
+  }
+
+  private assertAllUp(): void {
+    const broken = [...this.devices.values()].find((device) => device.row.enabled && !device.live);
+    if (broken) throw asDomainError(broken.problem ?? new Error(`${broken.row.name} is not up`));
   }
 
   /** Fills `devices` from the rows. What is live stays live. */
@@ -162,7 +187,30 @@ export class WireguardEngine implements EngineHandler, OnModuleInit {
       const peers = byInterface.get(row.interfaceId) ?? new WantedPeers();
       this.devices.set(row.interfaceId, { live: false, problem: null, ...known, row, peers });
     }
+    this.retired = await this.rows.retiredDevices();
     this.loadedAt = this.clock.monotonicMs();
+  }
+
+  /** Takes away what no interface wants any more; what cannot be taken away now is tried again. */
+  private async removeRetired(): Promise<void> {
+    const left: RetiredDevice[] = [];
+    for (const retired of this.retired) {
+      try {
+        await this.port.removeDevice(retired.name, retired.publicKey);
+      } catch (error) {
+        // One of that name with another key is another device: this one is gone.
+        if (!(error instanceof ForeignDeviceError)) {
+          this.log.warn('a device could not be taken away', { device: retired.name, error: String(error) });
+          left.push(retired);
+          continue;
+        }
+      }
+      for (const [id, { row }] of this.devices) {
+        if (row.name === retired.name && row.publicKey === retired.publicKey) this.devices.delete(id);
+      }
+      await this.rows.forgetRetired(retired);
+    }
+    this.retired = left;
   }
 
   private async applyInterfaces(ids: number[], failures: Map<string, Error>): Promise<void> {
@@ -201,7 +249,10 @@ export class WireguardEngine implements EngineHandler, OnModuleInit {
 
   private async applyAllDevices(): Promise<void> {
     await this.load();
+    if (this.capability.backend) await this.removeRetired();
     for (const device of this.devices.values()) await this.bringInLine(device);
+    // A port may only have become free by what came after.
+    for (const device of this.devices.values()) if (device.row.enabled && !device.live) await this.bringInLine(device);
     await this.applyFirewall();
   }
 

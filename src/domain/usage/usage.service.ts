@@ -178,6 +178,23 @@ export class UsageService {
   }
 
   /**
+   * Opens the books of subjects again that `retire` closed: their totals begin with what the days hold of them. Those
+   * with counters and those that never moved are left alone.
+   */
+  async revive(kind: UsageKind, subjectIds: string[], manager?: EntityManager): Promise<void> {
+    if (subjectIds.length === 0) return;
+    await this.write(manager, (transaction) =>
+      transaction.query(
+        `INSERT INTO usage_counters (subject_id, kind, rx_total, rx_booked, tx_total, tx_booked, conns_total, conns_booked)
+         SELECT subject_id, kind, sum(rx), sum(rx), sum(tx), sum(tx), sum(conns), sum(conns)
+         FROM usage_days WHERE kind = $1 AND subject_id = ANY ($2::uuid[]) GROUP BY subject_id, kind
+         ON CONFLICT (subject_id) DO NOTHING`,
+        [USAGE_KINDS[kind], subjectIds],
+      ),
+    );
+  }
+
+  /**
    * Moves what the samples do not hold yet into the minute, hour and day of `at`. Whatever the clock does, each byte
    * goes there once. Returns how many subjects moved, each kind being one as well.
    */

@@ -198,6 +198,11 @@ export class UsersService implements OnModuleInit {
     return result;
   }
 
+  /** For a restore, in its transaction: every process forgets what it knows of users when that commits. */
+  async forgetAll(tx: EntityManager): Promise<void> {
+    await this.notifications.notify(CHANNEL, { id: 0 }, tx);
+  }
+
   private async changeCredentials(userId: number, wanted: { username?: string; password?: string }): Promise<void> {
     const { username, password } = wanted;
     if (username !== undefined) checkUsername(username);

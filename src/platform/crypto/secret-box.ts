@@ -24,6 +24,12 @@ export class SecretBoxError extends Error {
   }
 }
 
+/** SECRET_KEY and SECRET_KEY_PREVIOUS themselves. */
+export interface SecretKeys {
+  secretKey: string;
+  previousKey: string | null;
+}
+
 /**
  * Seals secrets for the database with AES-256-GCM. Each label (`clients/private-key`) has a key of its own, derived from
  * the secret key by HKDF-SHA256; labels are constants of the code, never built from data. Values sealed with the
@@ -34,7 +40,10 @@ export class SecretBox {
   private readonly byId = new Map<number, KeyRing>();
 
   /** Both keys are the whole text of SECRET_KEY and SECRET_KEY_PREVIOUS, of any length. */
-  constructor(secretKey: string, previousKey: string | null = null) {
+  constructor(
+    private readonly secretKey: string,
+    private readonly previousKey: string | null = null,
+  ) {
     this.current = new KeyRing(secretKey);
     if (previousKey !== null) this.add(new KeyRing(previousKey));
     this.add(this.current);
@@ -83,6 +92,11 @@ export class SecretBox {
   /** A key of the current secret key for other algorithms (JWT, HMAC). Never one of the sealing keys. */
   deriveKey(label: string, bytes = 32): Buffer {
     return this.current.derive(`derive:${label}`, bytes);
+  }
+
+  /** For archives alone, which hold them encrypted, so that what is sealed opens on any machine. */
+  exportKeys(): SecretKeys {
+    return { secretKey: this.secretKey, previousKey: this.previousKey };
   }
 
   private add(ring: KeyRing): void {
