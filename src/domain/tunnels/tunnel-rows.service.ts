@@ -53,6 +53,8 @@ interface ClientRow {
   removed: boolean;
 }
 
+const REASONS = { expired: 'its date has passed', limited: 'its traffic is used up' } as const;
+
 /** What the database wants of tunnels, and what the engine writes back: every statement of this module. */
 @Injectable()
 export class TunnelRowsService {
@@ -122,39 +124,41 @@ export class TunnelRowsService {
     }));
   }
 
-  /** Marks clients past date or quota as ended (or removed, where the settings say so), with an event for each. */
+  /**
+   * Marks clients past date or quota as ended, with an event for each. Where the settings say so they are removed, those
+   * that had ended before included.
+   */
   async endDue(): Promise<EndedClient[]> {
     const removeThem = (await this.settings.get('expired_client_action')) === 'delete';
     return this.dataSource.transaction(async (tx) => {
       const [rows]: [{ id: string; name: string; ended_reason: 'expired' | 'limited' }[], number] = await tx.query(
         `UPDATE clients c
-            SET ended_reason = CASE WHEN c.expires_at <= $1::timestamptz THEN 'expired' ELSE 'limited' END,
+            SET ended_reason = coalesce(c.ended_reason, CASE WHEN c.expires_at <= $1::timestamptz THEN 'expired'
+                                                             ELSE 'limited' END),
                 removed_at = CASE WHEN $2 THEN $1::timestamptz END
-          WHERE c.ended_reason IS NULL AND c.removed_at IS NULL
-            AND c.id IN (
-              SELECT id FROM clients
-               WHERE expires_at <= $1::timestamptz AND ended_reason IS NULL AND removed_at IS NULL
-              UNION ALL
-              SELECT q.id FROM clients q JOIN usage_counters u ON u.subject_id = q.id
-               WHERE q.traffic_limit_bytes > 0 AND q.ended_reason IS NULL AND q.removed_at IS NULL
-                 AND u.rx_total + u.tx_total >= q.traffic_limit_bytes)
+          WHERE c.removed_at IS NULL
+            AND (c.id IN (
+                  SELECT id FROM clients
+                   WHERE expires_at <= $1::timestamptz AND ended_reason IS NULL AND removed_at IS NULL
+                  UNION ALL
+                  SELECT q.id FROM clients q JOIN usage_counters u ON u.subject_id = q.id
+                   WHERE q.traffic_limit_bytes > 0 AND q.ended_reason IS NULL AND q.removed_at IS NULL
+                     AND u.rx_total + u.tx_total >= q.traffic_limit_bytes)
+              OR ($2 AND c.ended_reason IS NOT NULL))
         RETURNING c.id, c.name, c.ended_reason`,
         [this.clock.now(), removeThem],
       );
-      for (const row of rows) {
-        const why = row.ended_reason === 'expired' ? 'its date has passed' : 'its traffic is used up';
-        await this.events.record(
-          {
-            type: 'CLIENT',
-            severity: 'WARN',
-            service: 'wireguard',
-            action: `client_${row.ended_reason}`,
-            target: row.name,
-            message: `Client ${row.name} was ${removeThem ? 'removed' : 'cut off'}: ${why}`,
-          },
-          tx,
-        );
-      }
+      await this.events.recordAll(
+        rows.map((row) => ({
+          type: 'CLIENT',
+          severity: 'WARN',
+          service: 'wireguard',
+          action: `client_${row.ended_reason}`,
+          target: row.name,
+          message: `Client ${row.name} was ${removeThem ? 'removed' : 'cut off'}: ${REASONS[row.ended_reason]}`,
+        })),
+        tx,
+      );
       return rows.map((row) => ({ clientId: row.id, name: row.name, reason: row.ended_reason }));
     });
   }
