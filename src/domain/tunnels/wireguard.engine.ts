@@ -98,7 +98,9 @@ export class WireguardEngine implements EngineHandler, OnModuleInit {
     const problems = broken.map((device) => `${device.row.name}: ${device.problem?.message ?? 'not up yet'}`);
     if (this.firewallProblem) problems.push(this.firewallProblem);
     const message =
-      problems.length > 0 ? problems.join('; ') : `${wanted.length} devices up (${this.capability.backend})`;
+      problems.length > 0
+        ? problems.join('; ')
+        : `${wanted.length} ${wanted.length === 1 ? 'device' : 'devices'} up (${this.capability.backend})`;
     const foreign = broken.find((device) => device.problem instanceof ForeignDeviceError);
     return {
       state: wanted.length > 0 && broken.length === wanted.length ? 'down' : 'up',
