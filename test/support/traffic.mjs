@@ -1,6 +1,6 @@
 // Bytes over TCP, to measure a tunnel from inside a namespace: `serve <address>` prints its port and serves until killed,
-// `download|upload <address> <port> <bytes> <ms>` prints {"bytes","ms","complete"}, also when it is cut off. A client sends
-// its verb, the count and a newline; the server sends so many bytes, or takes them and answers with a newline.
+// `download|upload <address> <port> <bytes> <ms> [<bytes a second>]` prints {"bytes","ms","complete"}, also when it is cut
+// off or told to end (SIGTERM). A client sends verb, count and a newline, and gets the bytes, or a newline for its own.
 import { connect, createServer } from 'node:net';
 import { performance } from 'node:perf_hooks';
 import { fileURLToPath } from 'node:url';
@@ -50,7 +50,8 @@ export function trafficServer() {
   });
 }
 
-function transfer(verb, host, port, bytes, timeoutMs) {
+/** `rate` is the most that a download takes, in bytes a second; 0 is as fast as it comes. */
+function transfer(verb, host, port, bytes, timeoutMs, rate) {
   return new Promise((resolve) => {
     const began = performance.now();
     const socket = connect({ host, port });
@@ -63,6 +64,7 @@ function transfer(verb, host, port, bytes, timeoutMs) {
       resolve({ bytes: moved, ms: Math.round(performance.now() - began), complete });
     };
     const timer = setTimeout(() => finish(false), timeoutMs);
+    process.once('SIGTERM', () => finish(false));
     socket.once('error', () => finish(false));
     socket.once('close', () => finish(false));
     socket.once('connect', () => {
@@ -71,16 +73,23 @@ function transfer(verb, host, port, bytes, timeoutMs) {
     });
     socket.on('data', (chunk) => {
       received += chunk.length;
-      if (verb === 'upload' || received >= bytes) finish(true);
+      if (verb === 'upload' || received >= bytes) return finish(true);
+      const aheadMs = rate > 0 ? (received / rate) * 1000 - (performance.now() - began) : 0;
+      if (aheadMs > 10) {
+        socket.pause();
+        setTimeout(() => socket.resume(), aheadMs);
+      }
     });
   });
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
-  const [verb, host, port, bytes, timeoutMs] = process.argv.slice(2);
+  const [verb, host, port, bytes, timeoutMs, rate = 0] = process.argv.slice(2);
   if (verb === 'serve') {
     const server = trafficServer().listen({ host, port: 0 }, () => console.log(server.address().port));
   } else {
-    console.log(JSON.stringify(await transfer(verb, host, Number(port), Number(bytes), Number(timeoutMs))));
+    console.log(
+      JSON.stringify(await transfer(verb, host, Number(port), Number(bytes), Number(timeoutMs), Number(rate))),
+    );
   }
 }
