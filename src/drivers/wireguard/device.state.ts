@@ -1,7 +1,6 @@
-import { createHash } from 'node:crypto';
 import { join } from 'node:path';
-import { readState, removeState, writeState } from './state.file.js';
-import { networkNamespaceOf } from './process.identity.js';
+import { networkNamespaceOf } from '../host/process.identity.js';
+import { readState, removeState, writeState } from '../host/state.file.js';
 
 /** What proves later that a device was made by this installation. Kept as `DATA_DIR/wireguard/<device>.json`. */
 export interface DeviceRecord {
@@ -48,10 +47,4 @@ export class DeviceRecords {
   private path(name: string): string {
     return join(this.folder, `${name}.json`);
   }
-}
-
-/** A safe integer that stands for this very device: other parts, other number. */
-export function epochOf(...parts: (string | number)[]): number {
-  const digest = createHash('sha256').update(parts.join('\n')).digest();
-  return digest.readUIntBE(0, 6);
 }

@@ -1,7 +1,7 @@
 import { readFile, readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { bootId, networkNamespaceOf } from './process.identity.js';
-import { readState, removeState, writeState } from './state.file.js';
+import { bootId, networkNamespaceOf } from '../host/process.identity.js';
+import { readState, removeState, writeState } from '../host/state.file.js';
 
 const NET = '/proc/sys/net';
 const IPV4 = 'ipv4/ip_forward';

@@ -2,8 +2,9 @@ import { constants } from 'node:fs';
 import { open, readFile } from 'node:fs/promises';
 import type { TunnelCapability } from '../../domain/tunnels/tunnel.port.js';
 import type { Config } from '../../platform/config/config.js';
+import { findProgram } from '../host/process.control.js';
 import { CommandFailedError, runCommand } from './command.runner.js';
-import { findProgram } from './userspace.transport.js';
+import { PROGRAM } from './userspace.transport.js';
 
 const CAP_NET_ADMIN = 12n;
 const TUN = '/dev/net/tun';
@@ -77,7 +78,7 @@ async function lackOfKernel(): Promise<Lack | null> {
 }
 
 async function lackOfUserspace(): Promise<Lack | null> {
-  if ((await findProgram()) === null) {
+  if ((await findProgram(PROGRAM)) === null) {
     return {
       message: 'The kernel has no WireGuard, and wireguard-go is not installed',
       hint: `${INSTALL} wireguard-go`,

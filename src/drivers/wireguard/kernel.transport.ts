@@ -8,9 +8,10 @@ import {
   TunnelUnavailableError,
 } from '../../domain/tunnels/tunnel.port.js';
 import { CommandFailedError, runCommand } from './command.runner.js';
-import { type DeviceRecords, epochOf } from './device.state.js';
+import { epochOf } from '../host/epoch.js';
+import { bootId, networkNamespaceOf } from '../host/process.identity.js';
+import type { DeviceRecords } from './device.state.js';
 import { deleteLink, showLink } from './network.link.js';
-import { bootId, networkNamespaceOf } from './process.identity.js';
 import { parseDump, renderPeers } from './wg.format.js';
 import type { DeviceIdentity, DeviceState, WireguardTransport } from './wireguard.transport.js';
 

@@ -1,12 +1,8 @@
 import { readFile, writeFile } from 'node:fs/promises';
-import { setTimeout as delay } from 'node:timers/promises';
 import { Logger } from '@nestjs/common';
 import { TunnelRefusedError, TunnelUnavailableError } from '../../domain/tunnels/tunnel.port.js';
 import { CommandFailedError, runCommand } from './command.runner.js';
 import { canonicalAddress, isIpv6Cidr } from './peer.rules.js';
-
-const SETTLE_MS = 5_000;
-const LOOK_AGAIN_MS = 5;
 
 /** A network link as `ip` shows it. */
 export interface NetworkLink {
@@ -102,16 +98,6 @@ export async function udpSockets(port: number): Promise<Set<string>> {
     }
   }
   return inodes;
-}
-
-/** Asks until it is so; false when it has not come about within the time. */
-export async function settled(condition: () => Promise<boolean>, timeoutMs = SETTLE_MS): Promise<boolean> {
-  const until = Date.now() + timeoutMs;
-  for (;;) {
-    if (await condition()) return true;
-    if (Date.now() >= until) return false;
-    await delay(LOOK_AGAIN_MS);
-  }
 }
 
 async function listAddresses(name: string): Promise<string[]> {

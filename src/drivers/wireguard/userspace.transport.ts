@@ -1,13 +1,18 @@
-import { spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { constants } from 'node:fs';
-import { access, mkdir, open, readFile, readdir, readlink, rm, stat, truncate } from 'node:fs/promises';
+import { readdir, readlink, rm } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { type PeerChange, TunnelUnavailableError } from '../../domain/tunnels/tunnel.port.js';
-import { programPath } from '../../platform/config/program-path.js';
 import { publicKeyOf } from '../../platform/crypto/x25519.js';
-import { type DeviceRecord, type DeviceRecords, epochOf } from './device.state.js';
-import { deleteLink, hasLink, settled, showLink, udpSockets } from './network.link.js';
+import { epochOf } from '../host/epoch.js';
+import {
+  endProcess,
+  exists,
+  findProgram,
+  keepLogShort,
+  lastWords,
+  settled,
+  startDetached,
+} from '../host/process.control.js';
 import {
   type ProcessIdentity,
   bootId,
@@ -17,18 +22,18 @@ import {
   isAlive,
   networkNamespaceOf,
   startTimeOf,
-} from './process.identity.js';
+} from '../host/process.identity.js';
+import type { DeviceRecord, DeviceRecords } from './device.state.js';
+import { deleteLink, hasLink, showLink, udpSockets } from './network.link.js';
 import { UapiAbsentError, UapiClient, UapiSilentError, socketPath } from './uapi.client.js';
 import { keyToHex, renderChanges } from './uapi.format.js';
 import type { DeviceIdentity, DeviceState, WireguardTransport } from './wireguard.transport.js';
 
-const PROGRAM = 'wireguard-go';
+export const PROGRAM = 'wireguard-go';
 const TOKEN_VARIABLE = 'CAUSEWAY_DEVICE';
 /** wireguard-go holds one lock for a whole `set`: readers wait for no more than these. */
 const CHANGES_PER_SET = 300;
-const GRACE_MS = 3_000;
 const HANGS_AFTER_MS = 10_000;
-const LOG_LIMIT_BYTES = 1024 * 1024;
 
 interface Owner {
   process: ProcessIdentity;
@@ -47,7 +52,7 @@ export class UserspaceTransport implements WireguardTransport {
   constructor(private readonly records: DeviceRecords) {}
 
   async create(name: string): Promise<void> {
-    const program = await findProgram();
+    const program = await findProgram(PROGRAM);
     if (program === null) throw new TunnelUnavailableError(`${PROGRAM} is not installed`);
     const token = randomBytes(16).toString('hex');
     const record: Omit<DeviceRecord, 'networkNamespace'> = { backend: this.backend, bootId: await bootId(), token };
@@ -65,13 +70,14 @@ export class UserspaceTransport implements WireguardTransport {
       dead = (await startTimeOf(pid)) === null;
       return dead || ((await hasLink(name)) && (await exists(socketPath(name))) && (await this.answers(name)));
     });
-    if (dead) throw new TunnelUnavailableError(`${PROGRAM} ended at its start: ${await this.lastWords(name)}`);
+    if (dead)
+      throw new TunnelUnavailableError(`${PROGRAM} ended at its start: ${await lastWords(this.records.logPath(name))}`);
     if (!ready) throw new TunnelUnavailableError(`${PROGRAM} did not make ${name} in time`);
   }
 
   async destroy(name: string): Promise<void> {
     const owner = await this.ownerOf(name);
-    if (owner !== null && owner.ours) await end(owner.process, await this.hangs(name));
+    if (owner !== null && owner.ours) await this.end(owner.process, await this.hangs(name));
     else await deleteLink(name);
     if (!(await settled(async () => !(await hasLink(name))))) {
       throw new TunnelUnavailableError(`The device ${name} does not go away`);
@@ -129,7 +135,7 @@ export class UserspaceTransport implements WireguardTransport {
   }
 
   async read(name: string): Promise<DeviceState> {
-    await this.keepLogShort(name);
+    await keepLogShort(this.records.logPath(name));
     const { privateKeyHex, listenPort, peers } = await this.watched(name, (client) => client.get());
     return { publicKey: publicKeyOfHex(privateKeyHex), listenPort, peers };
   }
@@ -176,29 +182,17 @@ export class UserspaceTransport implements WireguardTransport {
   }
 
   private async start(program: string, name: string, token: string): Promise<number> {
-    await mkdir(this.records.folder, { recursive: true, mode: 0o700 });
-    // Appending, so that the file can be cut while it is written.
-    const log = await open(this.records.logPath(name), 'a', 0o600);
+    const environment = { LOG_LEVEL: 'error', WG_PROCESS_FOREGROUND: '1', [TOKEN_VARIABLE]: token };
     try {
-      await log.truncate();
-      const child = spawn(program, ['-f', name], {
-        detached: true,
-        cwd: '/',
-        stdio: ['ignore', log.fd, log.fd],
-        // Nothing of our own environment: it holds secrets, and /proc shows it for as long as the device lives.
-        env: { PATH: programPath, LOG_LEVEL: 'error', WG_PROCESS_FOREGROUND: '1', [TOKEN_VARIABLE]: token },
-      });
-      return await new Promise<number>((resolve, reject) => {
-        child.once('error', (error: NodeJS.ErrnoException) =>
-          reject(new TunnelUnavailableError(`${PROGRAM} could not be started: ${error.code ?? error.message}`)),
-        );
-        child.once('spawn', () => {
-          child.unref();
-          resolve(child.pid!);
-        });
-      });
-    } finally {
-      await log.close();
+      return await startDetached(program, ['-f', name], environment, this.records.logPath(name));
+    } catch (error) {
+      throw new TunnelUnavailableError(`${PROGRAM} could not be started: ${(error as Error).message}`);
+    }
+  }
+
+  private async end(process: ProcessIdentity, hangs: boolean): Promise<void> {
+    if (!(await endProcess(process, hangs))) {
+      throw new TunnelUnavailableError(`The process ${process.pid} cannot be ended`);
     }
   }
 
@@ -233,30 +227,6 @@ export class UserspaceTransport implements WireguardTransport {
     this.owners.delete(name);
     this.silentSince.delete(name);
   }
-
-  private async keepLogShort(name: string): Promise<void> {
-    const path = this.records.logPath(name);
-    const size = await stat(path).then(
-      (entry) => entry.size,
-      () => 0,
-    );
-    if (size > LOG_LIMIT_BYTES) await truncate(path).catch(() => {});
-  }
-
-  private async lastWords(name: string): Promise<string> {
-    const text = await readFile(this.records.logPath(name), 'utf8').catch(() => '');
-    return text.trim().split('\n').at(-1)?.slice(0, 300) || 'it said nothing';
-  }
-}
-
-/** The program's path; null when it is not installed. */
-export async function findProgram(program = PROGRAM): Promise<string | null> {
-  for (const folder of programPath.split(':')) {
-    if (!folder.startsWith('/')) continue;
-    const path = join(folder, program);
-    if (await exists(path, constants.X_OK)) return path;
-  }
-  return null;
 }
 
 async function foreignOwner(name: string): Promise<Owner | null> {
@@ -273,24 +243,6 @@ function drives(name: string, commandLine: string[]): boolean {
   return basename(commandLine[0] ?? '') === PROGRAM && commandLine.at(-1) === name;
 }
 
-async function end(process: ProcessIdentity, hangs: boolean): Promise<void> {
-  const gone = async (): Promise<boolean> => !(await isAlive(process));
-  if (!hangs) {
-    signal(process.pid, 'SIGTERM');
-    if (await settled(gone, GRACE_MS)) return;
-  }
-  signal(process.pid, 'SIGKILL');
-  if (!(await settled(gone))) throw new TunnelUnavailableError(`The process ${process.pid} cannot be ended`);
-}
-
-function signal(pid: number, name: NodeJS.Signals): void {
-  try {
-    process.kill(pid, name);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
-  }
-}
-
 /** A killed process leaves its socket behind; one that answers is another's. */
 async function removeStaleSocket(name: string): Promise<void> {
   const probe = new UapiClient(name);
@@ -301,13 +253,6 @@ async function removeStaleSocket(name: string): Promise<void> {
   } finally {
     probe.close();
   }
-}
-
-function exists(path: string, mode = constants.F_OK): Promise<boolean> {
-  return access(path, mode).then(
-    () => true,
-    () => false,
-  );
 }
 
 function publicKeyOfHex(privateKeyHex: string | null): string | null {

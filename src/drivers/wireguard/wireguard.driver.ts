@@ -12,20 +12,12 @@ import {
 } from '../../domain/tunnels/tunnel.port.js';
 import { Config } from '../../platform/config/config.js';
 import { publicKeyOf } from '../../platform/crypto/x25519.js';
+import { settled } from '../host/process.control.js';
 import { DeviceRecords } from './device.state.js';
 import { probeHost } from './host.capability.js';
 import { HostFirewall } from './host.firewall.js';
 import { KernelTransport } from './kernel.transport.js';
-import {
-  type NetworkLink,
-  ensureAddresses,
-  hasLink,
-  setLinkUp,
-  setMtu,
-  settled,
-  showLink,
-  udpSockets,
-} from './network.link.js';
+import { type NetworkLink, ensureAddresses, hasLink, setLinkUp, setMtu, showLink, udpSockets } from './network.link.js';
 import { assertDevice, assertLinkName, canonicalCidr, checkedChanges, isPort } from './peer.rules.js';
 import { UapiAbsentError } from './uapi.client.js';
 import { UserspaceTransport } from './userspace.transport.js';
