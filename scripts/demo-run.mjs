@@ -205,9 +205,9 @@ function untilBooked(host, start = { used_trafic: { download: 0, upload: 0 } }) 
   });
 }
 
-/** WireGuard counts its own headers too, and what TCP sends twice. */
+/** WireGuard counts its own headers too, and what TCP sends twice; to count all of it twice is a fault. */
 function checkCount(counted, moved, what) {
-  check(counted >= moved && counted < moved * 1.4, `${what}: counted ${bytes(counted)} for ${bytes(moved)} moved`);
+  check(counted >= moved && counted < moved * 1.9, `${what}: counted ${bytes(counted)} for ${bytes(moved)} moved`);
 }
 
 // The server
