@@ -12,13 +12,14 @@ export const dialectParts: readonly ApiPart[] = [
   {
     name: 'candypanel',
     title: 'CandyPanel',
-    description: 'WireGuard server, interfaces and clients, as CandyPanel speaks.',
+    description:
+      "A WireGuard server, its interfaces and clients, through CandyPanel's API. `POST /login` gives the token to authorize with.",
     module: CandyPanelModule,
   },
   {
     name: 'wg-easy',
     title: 'wg-easy',
-    description: 'WireGuard clients, as wg-easy speaks.',
+    description: "WireGuard clients, through wg-easy's API. `POST /api/session` gives the token to authorize with.",
     module: WgEasyModule,
   },
   {

@@ -1,5 +1,5 @@
 import { Get, Res } from '@nestjs/common';
-import { ApiOperation, ApiResponse } from '@nestjs/swagger';
+import { ApiResponse } from '@nestjs/swagger';
 import type { FastifyReply } from 'fastify';
 import { ServerController } from './dialect-controller.decorator.js';
 import { HealthResponse, ReadinessResponse } from './health.dto.js';
@@ -9,16 +9,20 @@ import { Readiness } from './readiness.js';
 export class HealthController {
   constructor(private readonly readiness: Readiness) {}
 
-  /** Asks nobody else. */
+  /**
+   * Tell that this process is alive
+   * @remarks Asks nobody else.
+   */
   @Get('healthz')
-  @ApiOperation({ summary: 'Tell that this process is alive' })
   healthz(): HealthResponse {
     return { status: 'ok', uptime_seconds: Math.floor(process.uptime()) };
   }
 
-  /** The database, and each engine by name with what to do when it is down. */
+  /**
+   * Tell whether requests can be served
+   * @remarks The database, and each engine by name with what to do when it is down.
+   */
   @Get('readyz')
-  @ApiOperation({ summary: 'Tell whether requests can be served' })
   @ApiResponse({ status: 200, type: ReadinessResponse })
   @ApiResponse({ status: 503, type: ReadinessResponse, description: 'A part that is wanted is down' })
   async readyz(@Res({ passthrough: true }) reply: FastifyReply): Promise<ReadinessResponse> {

@@ -1,5 +1,5 @@
 import { Get, Req, Res } from '@nestjs/common';
-import { ApiBearerAuth, ApiOperation, ApiProduces, ApiResponse } from '@nestjs/swagger';
+import { ApiBearerAuth, ApiProduces, ApiResponse } from '@nestjs/swagger';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { AuthService } from '../domain/auth/auth.service.js';
 import { DomainError } from '../domain/domain-error.js';
@@ -17,9 +17,11 @@ export class MetricsController {
     private readonly auth: AuthService,
   ) {}
 
-  /** For an admin, METRICS_TOKEN, or this host itself. */
+  /**
+   * Show measures in Prometheus's text format
+   * @remarks For an admin, for the bearer of `METRICS_TOKEN`, and for requests from this host itself.
+   */
   @Get('metrics')
-  @ApiOperation({ summary: "Show measures in Prometheus's text format" })
   @ApiBearerAuth()
   @ApiProduces('text/plain')
   @ApiResponse({ status: 200, schema: { type: 'string' } })

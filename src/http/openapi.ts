@@ -1,3 +1,4 @@
+import { STATUS_CODES } from 'node:http';
 import type { INestApplication, Type } from '@nestjs/common';
 import { DocumentBuilder, type OpenAPIObject, SwaggerModule } from '@nestjs/swagger';
 
@@ -73,6 +74,7 @@ function published(document: OpenAPIObject): OpenAPIObject {
   for (const operation of operations) {
     operation.security ??= [];
     for (const [status, response] of Object.entries(operation.responses)) {
+      response.description ||= STATUS_CODES[status] ?? '';
       const [media] = Object.values(response.content ?? {});
       if (/^[45]/.test(status) && media !== undefined) response.content = { 'application/json': media };
     }
@@ -87,7 +89,7 @@ function published(document: OpenAPIObject): OpenAPIObject {
 
 interface Operation {
   security?: unknown[];
-  responses: Record<string, { content?: Record<string, unknown> }>;
+  responses: Record<string, { description: string; content?: Record<string, unknown> }>;
 }
 
 function sortKeys<T>(record: Record<string, T>): Record<string, T> {
@@ -112,7 +114,7 @@ export function serveDocuments(app: INestApplication, names: readonly string[], 
       raw: ['json'],
       jsonDocumentUrl: isAll ? 'openapi.json' : `openapi/${name}.json`,
       customSiteTitle: `Causeway API: ${name}`,
-      swaggerOptions: { persistAuthorization: true, docExpansion: 'none', tagsSorter: 'alpha' },
+      swaggerOptions: { persistAuthorization: true, docExpansion: isAll ? 'none' : 'list', tagsSorter: 'alpha' },
     });
   }
 }

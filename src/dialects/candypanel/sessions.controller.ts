@@ -1,5 +1,5 @@
 import { Body, HttpCode, Ip, Post } from '@nestjs/common';
-import { ApiOperation, ApiResponse } from '@nestjs/swagger';
+import { ApiResponse } from '@nestjs/swagger';
 import { AuthService } from '../../domain/auth/auth.service.js';
 import { TokensService } from '../../domain/auth/tokens.service.js';
 import { Public } from '../../http/route.decorators.js';
@@ -17,11 +17,13 @@ export class SessionsController {
     private readonly tokens: TokensService,
   ) {}
 
-  /** The token is good for 30 days. */
+  /**
+   * Log an admin in
+   * @remarks The token is good for 30 days, at all APIs of this server.
+   */
   @Public()
   @Post('login')
   @HttpCode(200)
-  @ApiOperation({ summary: 'Log an admin in' })
   @ApiResponse({ status: 401, type: CandyPanelError, description: 'Wrong username, password or code' })
   async login(@Body() body: LoginRequest, @Ip() ip: string): Promise<LoginResponse> {
     const user = await this.auth.login({ ...body, ip, role: 'admin' });

@@ -1,5 +1,5 @@
 import { Body, Delete, Get, HttpCode, Post, Req, Res } from '@nestjs/common';
-import { ApiOperation, ApiResponse } from '@nestjs/swagger';
+import { ApiResponse } from '@nestjs/swagger';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { AuthService } from '../../domain/auth/auth.service.js';
 import type { Principal } from '../../domain/auth/principal.js';
@@ -19,11 +19,14 @@ export class SessionController {
     private readonly tokens: TokensService,
   ) {}
 
+  /**
+   * Open a session with the password of wg-easy's user
+   * @remarks That user is the first admin, unless the setting `wg_easy_user` names another.
+   */
   @Public()
   @Limit(5, 'address')
   @Post()
   @HttpCode(200)
-  @ApiOperation({ summary: "Open a session with the password of wg-easy's user" })
   @ApiResponse({ status: 401, type: WgEasyError, description: 'Wrong password or code' })
   async createSession(
     @Body() body: SessionRequest,
@@ -36,16 +39,18 @@ export class SessionController {
     return { success: true, sessionToken: token };
   }
 
+  /** Tell whether the caller has a session */
   @Public({ identify: true })
   @Get()
-  @ApiOperation({ summary: 'Tell whether the caller has a session' })
   getSession(@CurrentPrincipal() principal: Principal | null): SessionStateResponse {
     return { requiresPassword: true, authenticated: principal?.role === 'admin' };
   }
 
-  /** An API token has no session and stays good. */
+  /**
+   * End the caller's session
+   * @remarks An API token has no session and stays good.
+   */
   @Delete()
-  @ApiOperation({ summary: "End the caller's session" })
   @HttpCode(200)
   async deleteSession(
     @CurrentPrincipal() principal: Principal,

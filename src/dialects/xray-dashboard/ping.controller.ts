@@ -1,5 +1,4 @@
 import { Get } from '@nestjs/common';
-import { ApiOperation } from '@nestjs/swagger';
 import { Public } from '../../http/route.decorators.js';
 import { Clock, formatUtc } from '../../platform/clock/clock.js';
 import { PingResponse } from './ping.dto.js';
@@ -9,9 +8,9 @@ import { XrayDashboardApi } from './xray-dashboard.api.js';
 export class PingController {
   constructor(private readonly clock: Clock) {}
 
+  /** Tell that the API answers */
   @Public()
   @Get('ping')
-  @ApiOperation({ summary: 'Tell that the API answers' })
   ping(): PingResponse {
     return { ok: true, message: 'pong', ts: formatUtc(this.clock.now()) };
   }
