@@ -3,7 +3,7 @@ import { METHOD_METADATA, PATH_METADATA } from '@nestjs/common/constants.js';
 import { RouteConfig } from '@nestjs/platform-fastify';
 import { ApiBearerAuth, ApiResponse, ApiSecurity, ApiTags } from '@nestjs/swagger';
 import type { Role } from '../domain/users/user.entity.js';
-import type { Dialect } from './dialect.js';
+import type { Dialect, ErrorView } from './dialect.js';
 import { answersKey, limitScopeKey, publicKey, rolesKey, scopesKey, type LimitScope } from './route.decorators.js';
 import type { RouteInfo } from './route-info.js';
 
@@ -80,11 +80,8 @@ function describe(prototype: object, { key, descriptor }: RouteMethod, options: 
   RouteConfig({ causeway: info })(prototype, key, descriptor);
   const path = [options.path, read<string | string[]>(PATH_METADATA) ?? ''].flat().join('/');
   for (const status of errorStatuses(options.dialect, info, path)) {
-    ApiResponse({ status, type: options.error, description: descriptions[status] ?? 'Error' })(
-      prototype,
-      key,
-      descriptor,
-    );
+    const { description, example } = describeError(options.dialect, status);
+    ApiResponse({ status, type: options.error, description, example })(prototype, key, descriptor);
   }
   if (open === undefined || open.identify) ApiBearerAuth()(prototype, key, descriptor);
   // An empty requirement beside it: the token may be left out.
@@ -100,13 +97,54 @@ function errorStatuses(dialect: Dialect, info: RouteInfo, path: string): Set<num
   return statuses;
 }
 
-const descriptions: Readonly<Record<number, string>> = {
-  400: 'Bad input',
-  401: 'No token, or one that is wrong or over',
-  403: 'The role may not do this',
-  404: 'There is no such thing',
-  409: 'It conflicts with what is there',
-  429: 'Too many requests',
-  500: 'A fault of this server; the text carries the request id',
-  503: 'The engine or the database does not answer',
+/** What a status means, and the body that the dialect says it with. */
+function describeError(dialect: Dialect, status: number): { description: string; example: unknown } {
+  const { description, ...error } = errors[status] ?? errors[400]!;
+  const view: ErrorView = { status, data: {}, requestId: '', fields: [], ...error };
+  view.message = dialect.texts?.[view.code]?.(view) ?? view.message;
+  return { description, example: dialect.body(view) };
+}
+
+type DescribedError = Pick<ErrorView, 'kind' | 'code' | 'message'> & Partial<ErrorView> & { description: string };
+
+const errors: Readonly<Record<number, DescribedError>> = {
+  400: { description: 'Bad input', kind: 'invalid', code: 'invalid', message: 'What is wrong with the request.' },
+  401: {
+    description: 'No token, or one that is wrong or over',
+    kind: 'unauthenticated',
+    code: 'token_missing',
+    message: 'Not authenticated',
+  },
+  403: {
+    description: 'The role may not do this',
+    kind: 'forbidden',
+    code: 'forbidden',
+    message: 'Only admins may do this',
+  },
+  404: { description: 'There is no such thing', kind: 'not_found', code: 'not_found', message: 'What was not found.' },
+  409: {
+    description: 'It conflicts with what is there',
+    kind: 'conflict',
+    code: 'conflict',
+    message: 'What is in the way.',
+  },
+  429: {
+    description: 'Too many requests',
+    kind: 'limited',
+    code: 'rate_limited',
+    message: 'Too many requests',
+    data: { retryAfterSeconds: 42 },
+  },
+  500: {
+    description: 'A fault of this server; the text carries the request id',
+    kind: 'internal',
+    code: 'internal',
+    message: 'Internal server error, request 0b6f2c9d',
+  },
+  503: {
+    description: 'The engine or the database does not answer',
+    kind: 'unavailable',
+    code: 'engine_unavailable',
+    message: 'What is down, and how to mend it.',
+  },
 };

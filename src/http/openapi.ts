@@ -114,7 +114,12 @@ export function serveDocuments(app: INestApplication, names: readonly string[], 
       raw: ['json'],
       jsonDocumentUrl: isAll ? 'openapi.json' : `openapi/${name}.json`,
       customSiteTitle: `Causeway API: ${name}`,
-      swaggerOptions: { persistAuthorization: true, docExpansion: isAll ? 'none' : 'list', tagsSorter: 'alpha' },
+      swaggerOptions: {
+        persistAuthorization: true,
+        docExpansion: isAll ? 'none' : 'list',
+        defaultModelsExpandDepth: 0,
+        tagsSorter: 'alpha',
+      },
     });
   }
 }

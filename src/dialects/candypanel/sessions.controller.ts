@@ -24,7 +24,12 @@ export class SessionsController {
   @Public()
   @Post('login')
   @HttpCode(200)
-  @ApiResponse({ status: 401, type: CandyPanelError, description: 'Wrong username, password or code' })
+  @ApiResponse({
+    status: 401,
+    type: CandyPanelError,
+    description: 'Wrong username, password or code',
+    example: { detail: 'Wrong username or password!' },
+  })
   async login(@Body() body: LoginRequest, @Ip() ip: string): Promise<LoginResponse> {
     const user = await this.auth.login({ ...body, ip, role: 'admin' });
     const { token } = this.tokens.issue(user, { typ: 'access', ttlSeconds: TOKEN_SECONDS });

@@ -27,7 +27,12 @@ export class SessionController {
   @Limit(5, 'address')
   @Post()
   @HttpCode(200)
-  @ApiResponse({ status: 401, type: WgEasyError, description: 'Wrong password or code' })
+  @ApiResponse({
+    status: 401,
+    type: WgEasyError,
+    description: 'Wrong password or code',
+    example: { error: 'Incorrect Password', code: 'UNAUTHORIZED' },
+  })
   async createSession(
     @Body() body: SessionRequest,
     @Req() request: FastifyRequest,
