@@ -7,6 +7,7 @@ import { AppModule } from './app.module.js';
 import { type Database, openDatabase } from './database/database.js';
 import { DatabaseStartError } from './database/database-start.error.js';
 import { migrate } from './database/migrate.js';
+import { EnginesService } from './domain/engines/engines.service.js';
 import { SecretKeyMismatchError } from './domain/settings/installation.errors.js';
 import { InstallationService } from './domain/settings/installation.service.js';
 import { SetupService } from './domain/system/setup.service.js';
@@ -156,6 +157,8 @@ async function sayWhatRuns(config: Config, app: NestFastifyApplication): Promise
   const everywhere = ['0.0.0.0', '::'].includes(config.host);
   const host = everywhere ? 'localhost' : config.host;
   const url = `http://${host.includes(':') ? `[${host}]` : host}:${config.port}`;
+  // A part that is only just starting would be shown as down.
+  await app.get(EnginesService).whenAllStarted();
   const { parts } = await app.get(Readiness).report();
   const named = (state: string) => parts.filter((part) => part.state === state);
   const lines = [
