@@ -1,0 +1,48 @@
+import { Injectable } from '@nestjs/common';
+import { EnginesService } from '../engines/engines.service.js';
+import { EventsService } from '../events/events.service.js';
+import type { EngineStatus, ProxyCapability } from './proxy-engine.port.js';
+import { XRAY_ENGINE } from './xray-engine-keys.js';
+
+export interface XrayEngineView {
+  capability: ProxyCapability;
+  status: EngineStatus;
+}
+
+/** The engine itself, for operators, whichever process drives it. */
+@Injectable()
+export class XrayEngineService {
+  constructor(
+    private readonly engines: EnginesService,
+    private readonly events: EventsService,
+  ) {}
+
+  /** What there is and how it does. Asks the engine; `engine_unavailable` when no process drives it. */
+  async status(): Promise<XrayEngineView> {
+    return (await this.engines.command(XRAY_ENGINE, 'status')) as XrayEngineView;
+  }
+
+  /**
+   * The config that the engine was given, secrets masked; null while there is none. From another process than the one
+   * that drives the engine users are left out, since there may be too many for a message.
+   */
+  async config(): Promise<Record<string, unknown> | null> {
+    const name = this.engines.drives(XRAY_ENGINE) ? 'config' : 'short-config';
+    return (await this.engines.command(XRAY_ENGINE, name)) as Record<string, unknown> | null;
+  }
+
+  /**
+   * Starts the engine anew; all connections are cut; it answers again when this returns. Errors: `engine_refused`
+   * (not ours to restart), `engine_busy`, `engine_unavailable`, `xray_inbound_missing`.
+   */
+  async restart(): Promise<void> {
+    await this.engines.command(XRAY_ENGINE, 'restart');
+    await this.events.record({
+      type: 'XRAY',
+      service: 'xray',
+      action: 'engine_restarted',
+      target: XRAY_ENGINE,
+      message: 'The engine was restarted on request',
+    });
+  }
+}
