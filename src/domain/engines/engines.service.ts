@@ -164,6 +164,11 @@ export class EnginesService implements OnModuleInit, OnApplicationBootstrap, Bef
     await withLimit(driven.started, START_LIMIT_MS, new Error('late')).catch(() => undefined);
   }
 
+  /** Waits, as whenStarted() does, for all engines that this process drives. */
+  async whenAllStarted(): Promise<void> {
+    await Promise.all([...this.driven.keys()].map((engine) => this.whenStarted(engine)));
+  }
+
   /** Throws `engine_unavailable` when the engine is known to be down or absent, before anything is written. */
   async assertUp(engine: string): Promise<void> {
     const driven = this.driven.get(engine);
