@@ -178,6 +178,15 @@ export class EnginesService implements OnModuleInit, OnApplicationBootstrap, Bef
     if (health.state !== 'up') throw engineUnavailable(engine, health.message, health.hint);
   }
 
+  /**
+   * Throws `engine_unavailable` when the engine is absent or nobody drives it. One that is down passes: for changes that
+   * may be what mends it.
+   */
+  async assertDriven(engine: string): Promise<void> {
+    if ((await this.healthOf(engine)).state === 'down' && (await this.isDriven(engine))) return;
+    await this.assertUp(engine);
+  }
+
   /** What is known of one engine now, whichever process drives it. */
   async healthOf(engine: string): Promise<EngineHealth> {
     const driven = this.driven.get(engine);
@@ -232,11 +241,18 @@ export class EnginesService implements OnModuleInit, OnApplicationBootstrap, Bef
     return this.statuses.rows.map((row) => {
       const driven = this.driven.get(row.id);
       if (driven?.owned) return { ...row, ...this.localHealth(driven), seenAt: new Date() };
-      if (row.state !== 'absent' && Date.now() - row.seenAt.getTime() > STATUS_STALE_MS) {
+      if (row.state !== 'absent' && isStale(row)) {
         return { ...row, state: 'down', message: `No process drives the engine ${row.id}`, hint: null };
       }
       return row;
     });
+  }
+
+  /** Some process drives it now, however the engine is. */
+  private async isDriven(engine: string): Promise<boolean> {
+    if (this.driven.get(engine)?.owned) return this.drives(engine);
+    await this.status();
+    return this.statuses.rows.some((row) => row.id === engine && !isStale(row));
   }
 
   private async takeOver(driven: Driven): Promise<void> {
@@ -245,12 +261,15 @@ export class EnginesService implements OnModuleInit, OnApplicationBootstrap, Bef
       if (!driven.owned || this.stopping) return;
       try {
         await driven.handler.takeOver();
+        // Ownership may have ended meanwhile, and with it the right to drive and to try again.
+        if (!driven.owned) return;
         driven.ready = true;
         driven.failure = null;
         this.log.info('engine taken over', { engine: driven.handler.id });
       } catch (error) {
-        driven.failure = error instanceof Error ? error.message : String(error);
-        this.log.error('engine could not be taken over', { engine: driven.handler.id, error: driven.failure });
+        this.log.error('engine could not be taken over', { engine: driven.handler.id, err: error });
+        if (!driven.owned) return;
+        driven.failure = error instanceof DomainError ? error.message : `${driven.handler.id} could not be taken over`;
         driven.retry = setTimeout(() => void this.takeOver(driven), TAKE_OVER_RETRY_MS);
         driven.retry.unref();
       }
@@ -323,6 +342,8 @@ export class EnginesService implements OnModuleInit, OnApplicationBootstrap, Bef
         severity: health.state === 'down' ? 'ERROR' : 'INFO',
         service: id,
         action: `engine_${health.state}`,
+        // Found out by the owner, whoever's request it was working for.
+        actor: 'system',
         target: id,
         message: health.message,
       });
@@ -384,6 +405,10 @@ export class EnginesService implements OnModuleInit, OnApplicationBootstrap, Bef
       waiter.reject(new DomainError(kind, code, message, data));
     }
   }
+}
+
+function isStale(row: EngineStatus): boolean {
+  return Date.now() - row.seenAt.getTime() > STATUS_STALE_MS;
 }
 
 /** Waits for `work`, but no longer than `limitMs`; the work itself goes on. */
