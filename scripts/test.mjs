@@ -14,6 +14,7 @@ const packages = [
   'iputils-ping',
   'pgbouncer',
   'redis-server',
+  'v2ray',
 ];
 
 try {

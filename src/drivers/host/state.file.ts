@@ -16,11 +16,16 @@ export async function readState<T extends object>(path: string): Promise<Partial
 
 /** Writes it whole and durably, or leaves the old one. Mode 0600 in a folder 0700. */
 export async function writeState(path: string, value: object): Promise<void> {
+  await writeText(path, `${JSON.stringify(value, null, 2)}\n`);
+}
+
+/** Like writeState, of any text. */
+export async function writeText(path: string, text: string): Promise<void> {
   await mkdir(dirname(path), { recursive: true, mode: 0o700 });
   const draft = `${path}.new`;
   const file = await open(draft, 'w', 0o600);
   try {
-    await file.writeFile(`${JSON.stringify(value, null, 2)}\n`);
+    await file.writeFile(text);
     await file.sync();
   } finally {
     await file.close();
