@@ -33,7 +33,7 @@ export async function ensureDependencies() {
   await underLock('install', async () => {
     if (dependenciesFit()) return;
     say('Installing npm packages (npm ci)');
-    await run('npm', ['ci', '--include=dev', '--no-audit', '--no-fund'], 'npm ci failed');
+    await run('npm', ['ci', '--include=dev', '--no-audit', '--no-fund', '--loglevel=error'], 'npm ci failed');
     writeFileSync(abiFile, process.versions.modules);
   });
 }
