@@ -159,20 +159,16 @@ export class WireguardEngine implements EngineHandler, OnModuleInit {
     await this.load();
     await this.poll();
     if (!this.capability.backend) throw this.absent();
-    this.assertAllUp();
+    const broken = [...this.devices.values()].find((device) => device.row.enabled && !device.live);
+    if (broken) throw asDomainError(broken.problem ?? new Error(`${broken.row.name} is not up`));
   }
 
   private async reload(): Promise<void> {
     // Of those who are gone, the last bytes are booked while it is still known whose they are.
     for (const device of this.devices.values()) await this.measure(device);
-    await this.applyAllDevices();
-    if (this.capability.backend) this.assertAllUp();
+    const failure = await this.applyAllDevices();
+    if (failure && this.capability.backend) throw asDomainError(failure);
     await this.rows.retireStrays();
-  }
-
-  private assertAllUp(): void {
-    const broken = [...this.devices.values()].find((device) => device.row.enabled && !device.live);
-    if (broken) throw asDomainError(broken.problem ?? new Error(`${broken.row.name} is not up`));
   }
 
   /** Fills `devices` from the rows. What is live stays live. */
@@ -197,6 +193,9 @@ export class WireguardEngine implements EngineHandler, OnModuleInit {
   private async removeRetired(): Promise<void> {
     const left: RetiredDevice[] = [];
     for (const retired of this.retired) {
+      for (const [id, { row }] of this.devices) {
+        if (row.name === retired.name && row.publicKey === retired.publicKey) this.devices.delete(id);
+      }
       try {
         await this.port.removeDevice(retired.name, retired.publicKey);
       } catch (error) {
@@ -206,9 +205,6 @@ export class WireguardEngine implements EngineHandler, OnModuleInit {
           left.push(retired);
           continue;
         }
-      }
-      for (const [id, { row }] of this.devices) {
-        if (row.name === retired.name && row.publicKey === retired.publicKey) this.devices.delete(id);
       }
       await this.rows.forgetRetired(retired);
     }
@@ -249,13 +245,17 @@ export class WireguardEngine implements EngineHandler, OnModuleInit {
     device.peers = peers;
   }
 
-  private async applyAllDevices(): Promise<void> {
+  /** Null when all devices are as their rows want them, else why one is not. */
+  private async applyAllDevices(): Promise<Error | null> {
     await this.load();
     if (this.capability.backend) await this.removeRetired();
-    for (const device of this.devices.values()) await this.bringInLine(device);
+    const failed: Device[] = [];
+    for (const device of this.devices.values()) if (await this.bringInLine(device)) failed.push(device);
     // A port may only have become free by what came after.
-    for (const device of this.devices.values()) if (device.row.enabled && !device.live) await this.bringInLine(device);
+    let failure: Error | null = null;
+    for (const device of failed) failure = (await this.bringInLine(device)) ?? failure;
     await this.applyFirewall();
+    return failure;
   }
 
   private async applyClients(ids: string[], failures: Map<string, Error>): Promise<void> {
