@@ -5,6 +5,7 @@ import { DataSource } from 'typeorm';
 import { dialectParts } from './api-documents.js';
 import { dataSourceOptions } from './database/data-source.js';
 import { candypanel } from './dialects/candypanel/candypanel.errors.js';
+import { BackupsModule } from './domain/backups/backups.module.js';
 import { EnginesModule } from './domain/engines/engines.module.js';
 import { EnginesService } from './domain/engines/engines.service.js';
 import { DriversModule } from './drivers/drivers.module.js';
@@ -32,6 +33,7 @@ export class AppModule implements OnModuleInit {
         DriversModule,
         EnginesModule,
         TunnelsModule,
+        BackupsModule,
         SystemModule,
         HttpModule,
         // A worker speaks to nobody but those who watch it.
