@@ -219,6 +219,24 @@ describe('a backup', () => {
     const { interfaces: _interfaces, ...after } = await home.state();
     expect(before).toMatchObject(after);
   });
+
+  it('of an older schema fits: columns that are gone are left out, new ones get their default', async () => {
+    await home.furnish();
+    const { filename } = await backups.create();
+    await home.sql(`ALTER TABLE clients DROP COLUMN note, ADD COLUMN colour text NOT NULL DEFAULT 'blue'`);
+    await home.sql(`ALTER TABLE users ADD COLUMN language text NOT NULL DEFAULT 'en'`);
+    await home.sql('DELETE FROM clients');
+    await home.sql(`DELETE FROM users WHERE username = 'carol'`);
+    await backups.restore(filename, { preview: false });
+    expect(await home.sql('SELECT name, colour FROM clients ORDER BY name')).toEqual([
+      { name: 'alice', colour: 'blue' },
+      { name: 'bert', colour: 'blue' },
+    ]);
+    expect(await home.sql('SELECT username, language FROM users ORDER BY username')).toEqual([
+      { username: 'admin', language: 'en' },
+      { username: 'carol', language: 'en' },
+    ]);
+  });
 });
 
 describe('a preview', () => {
