@@ -19,7 +19,7 @@ import { Readiness } from './http/readiness.js';
 import type { Config } from './platform/config/config.js';
 import { ConfigError, loadConfig } from './platform/config/config.loader.js';
 import { SecretBox } from './platform/crypto/secret-box.js';
-import { loadSecretKey, SecretKeyFileError } from './platform/crypto/secret-key.js';
+import { loadPreviousSecretKey, loadSecretKey, SecretKeyFileError } from './platform/crypto/secret-key.js';
 import { AppLogger } from './platform/logging/app-logger.js';
 import { createLogger } from './platform/logging/logger.js';
 import { NestLogger } from './platform/logging/nest-logger.service.js';
@@ -58,7 +58,7 @@ async function start(): Promise<void> {
   process.on('SIGTERM', stop).on('SIGINT', stop);
   const database = (running.database = await openDatabase(config, log));
   await migrate(database.url, log);
-  const secretBox = new SecretBox(await loadSecretKey(config), config.secretKeyPrevious);
+  const secretBox = new SecretBox(await loadSecretKey(config), await loadPreviousSecretKey(config));
   const app = (running.app = await createServer({ config, databaseUrl: database.url, secretBox, logger }));
   await app.get(InstallationService).open(showRecoveryPhrase);
   await listen(app, config);

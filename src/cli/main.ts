@@ -1,6 +1,7 @@
 import 'reflect-metadata';
 import { parseArgs } from 'node:util';
 import { openapi } from './openapi.command.js';
+import { rotateKey } from './rotate-key.command.js';
 
 /** Does the work and returns the exit code. */
 type Command = (args: string[]) => Promise<number>;
@@ -9,6 +10,10 @@ const commands: Record<string, { usage: string; run: Command }> = {
   openapi: {
     usage: 'openapi [--check]   write openapi/*.json, or fail where they differ from the code',
     run: (args) => openapi({ check: flag(args, 'check') }),
+  },
+  'rotate-key': {
+    usage: 'rotate-key          seal all secrets in the database with a new key',
+    run: () => rotateKey(process.env),
   },
 };
 

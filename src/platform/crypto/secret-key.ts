@@ -1,9 +1,10 @@
 import { randomBytes } from 'node:crypto';
-import { chmod, link, mkdir, open, readFile, rm, stat } from 'node:fs/promises';
+import { chmod, link, mkdir, open, readFile, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Config } from '../config/config.js';
 
 const FILE_NAME = 'secret.key';
+const PREVIOUS_NAME = 'secret.key.previous';
 const MIN_LENGTH = 32;
 
 /** `DATA_DIR/secret.key` is there and cannot serve. */
@@ -22,6 +23,40 @@ export async function loadSecretKey(config: Pick<Config, 'secretKey' | 'dataDir'
   if (config.secretKey !== null) return config.secretKey;
   const path = join(config.dataDir, FILE_NAME);
   return (await readKey(path)) ?? (await makeKey(config.dataDir, path));
+}
+
+/**
+ * The key that the database may still be sealed with: SECRET_KEY_PREVIOUS, else `DATA_DIR/secret.key.previous`, which is
+ * there while a rotation is under way or was cut short. Null otherwise.
+ */
+export async function loadPreviousSecretKey(
+  config: Pick<Config, 'secretKey' | 'secretKeyPrevious' | 'dataDir'>,
+): Promise<string | null> {
+  if (config.secretKeyPrevious !== null || config.secretKey !== null) return config.secretKeyPrevious;
+  return readKey(join(config.dataDir, PREVIOUS_NAME));
+}
+
+/** Puts a new key in the place of `DATA_DIR/secret.key`, which becomes the previous one. Whole after a crash anywhere. */
+export async function replaceSecretKey(config: Pick<Config, 'dataDir'>, key: string): Promise<void> {
+  const path = join(config.dataDir, FILE_NAME);
+  const draft = join(config.dataDir, `.${FILE_NAME}.next`);
+  await rm(draft, { force: true });
+  const file = await open(draft, 'wx', 0o600);
+  try {
+    await file.writeFile(`${key}\n`);
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+  await link(path, join(config.dataDir, PREVIOUS_NAME));
+  await rename(draft, path);
+  await syncFolder(config.dataDir);
+}
+
+/** The rotation is over: nothing is sealed with the previous key any more. */
+export async function dropPreviousSecretKey(config: Pick<Config, 'dataDir'>): Promise<void> {
+  await rm(join(config.dataDir, PREVIOUS_NAME), { force: true });
+  await syncFolder(config.dataDir);
 }
 
 async function readKey(path: string): Promise<string | null> {
