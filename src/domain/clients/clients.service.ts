@@ -167,7 +167,7 @@ export class ClientsService {
     const presharedKey = generatePresharedKey();
     const server = await this.serverOf(wanted.interfaceNumber);
     const expired = wanted.expiresAt !== null && wanted.expiresAt.getTime() <= this.clock.nowMs();
-    const row = await this.insert(server.id, {
+    const row = await this.insert(server, {
       name,
       limit,
       note,
@@ -179,16 +179,15 @@ export class ClientsService {
       ownerId: wanted.ownerId ?? null,
     });
 
-    // One that is past its date already has nothing to do on the device.
-    if (!expired) {
-      try {
-        await this.engines.apply(WIREGUARD_ENGINE, clientKey(row.id));
-      } catch (error) {
-        await this.undoCreate(row.id, name);
-        throw error;
-      }
+    let config: string;
+    try {
+      config = await this.render(server, row.address, keys.privateKey, presharedKey);
+      // One that is past its date already has nothing to do on the device.
+      if (!expired) await this.engines.apply(WIREGUARD_ENGINE, clientKey(row.id));
+    } catch (error) {
+      await this.undoCreate(row.id, name);
+      throw error;
     }
-    const config = await this.render(server, row.address, keys.privateKey, presharedKey);
     return {
       id: row.id,
       name,
@@ -223,50 +222,23 @@ export class ClientsService {
       change.enabled !== undefined || change.expiresAt !== undefined || change.trafficLimitBytes !== undefined;
     if (touchesDevice) await this.engines.assertUp(WIREGUARD_ENGINE);
 
+    const wanted: ClientChange = { ...change, trafficLimitBytes: limit, note };
     const changed = await this.dataSource.transaction(async (tx) => {
-      const rows: { was: PriorState; active: boolean }[] = await tx.query(UPDATE, [
-        before.id,
-        change.expiresAt !== undefined,
-        change.expiresAt ?? null,
-        limit ?? null,
-        change.enabled ?? null,
-        note ?? null,
-        this.clock.now(),
-      ]);
-      const row = rows[0];
+      const row = await this.write(before.id, wanted, tx);
       if (!row) throw clientNotFound(before.name);
       await this.record('client_updated', before.name, `Client ${before.name} was changed`, tx, {
-        after: {
-          ...(change.expiresAt === undefined ? {} : { expiresAt: change.expiresAt?.toISOString() ?? null }),
-          ...(limit === undefined ? {} : { trafficLimitBytes: limit }),
-          ...(change.enabled === undefined ? {} : { enabled: change.enabled }),
-          ...(note === undefined ? {} : { note }),
-          active: row.active,
-        },
+        before: { ...only(row.was, wanted), active: row.wasActive },
+        after: { ...wanted, active: row.active },
       });
       return row;
     });
-    const wasActive = changed.was.enabled && changed.was.ended_reason === null;
-    if (wasActive === changed.active) return;
+    // Whoever repeats a cut-off that failed hears how it stands now.
+    if (changed.wasActive === changed.active && (changed.active || change.enabled !== false)) return;
 
     try {
       await this.engines.apply(WIREGUARD_ENGINE, clientKey(before.id));
     } catch (error) {
-      if (changed.active) {
-        await this.dataSource.query(
-          `UPDATE clients SET expires_at = $2, traffic_limit_bytes = $3, enabled = $4, ended_reason = $5, note = $6
-            WHERE id = $1 AND removed_at IS NULL`,
-          [
-            before.id,
-            changed.was.expires_at,
-            changed.was.traffic_limit_bytes,
-            changed.was.enabled,
-            changed.was.ended_reason,
-            changed.was.note,
-          ],
-        );
-        this.engines.applySoon(WIREGUARD_ENGINE, clientKey(before.id));
-      }
+      if (changed.active) await this.undoUpdate(before, wanted, changed.was);
       throw error;
     }
   }
@@ -332,7 +304,8 @@ export class ClientsService {
 
   private async serverOf(number: number): Promise<ServerSide> {
     const rows: ServerSide[] = await this.dataSource.query(
-      'SELECT id, public_key AS "publicKey", listen_port AS "listenPort" FROM wireguard_interfaces WHERE number = $1',
+      `SELECT id, number, public_key AS "publicKey", listen_port AS "listenPort"
+         FROM wireguard_interfaces WHERE number = $1`,
       [number],
     );
     if (!rows[0]) throw clientInterfaceMissing(number);
@@ -340,23 +313,23 @@ export class ClientsService {
   }
 
   /** Takes the lowest free address and stores the row in one statement; fills the pool and tries again when empty. */
-  private async insert(interfaceId: number, row: InsertRow): Promise<{ id: string; address: string; createdAt: Date }> {
+  private async insert(server: ServerSide, row: InsertRow): Promise<{ id: string; address: string; createdAt: Date }> {
     for (let tries = 0; tries < MAX_ALLOCATION_TRIES; tries += 1) {
-      const stored = await this.tryInsert(interfaceId, row);
+      const stored = await this.tryInsert(server, row);
       if (stored) return stored;
-      if (!(await refillAddressPool(this.dataSource.manager, interfaceId))) break;
+      if (!(await refillAddressPool(this.dataSource.manager, server.id))) break;
     }
     throw clientNoAddress();
   }
 
   private async tryInsert(
-    interfaceId: number,
+    server: ServerSide,
     row: InsertRow,
   ): Promise<{ id: string; address: string; createdAt: Date } | null> {
     try {
       return await this.dataSource.transaction(async (tx) => {
         const rows: { id: string; address: string; created_at: Date }[] = await tx.query(INSERT, [
-          interfaceId,
+          server.id,
           row.ownerId,
           row.name,
           row.publicKey,
@@ -378,6 +351,7 @@ export class ClientsService {
       const constraint =
         error instanceof QueryFailedError ? (error.driverError as { constraint?: string }).constraint : undefined;
       if (constraint === 'clients_name_key') throw clientExists(row.name);
+      if (constraint === 'clients_interface_id_fkey') throw clientInterfaceMissing(server.number);
       throw error;
     }
   }
@@ -389,6 +363,53 @@ export class ClientsService {
       await this.record('client_create_failed', name, `Client ${name} was not made: the device did not take it`, tx);
     });
     this.engines.applySoon(WIREGUARD_ENGINE, clientKey(id));
+  }
+
+  /** Sets what is given and judges date and quota anew; null when there is no such client. */
+  private async write(
+    id: string,
+    change: ClientChange,
+    tx: EntityManager,
+  ): Promise<{ was: ClientState; wasActive: boolean; active: boolean } | null> {
+    const rows: { was: PriorState; active: boolean }[] = await tx.query(UPDATE, [
+      id,
+      change.expiresAt !== undefined,
+      change.expiresAt ?? null,
+      change.trafficLimitBytes ?? null,
+      change.enabled ?? null,
+      change.note ?? null,
+      this.clock.now(),
+    ]);
+    if (!rows[0]) return null;
+    const { was, active } = rows[0];
+    return {
+      was: {
+        expiresAt: was.expires_at === null ? null : new Date(was.expires_at),
+        trafficLimitBytes: was.traffic_limit_bytes,
+        enabled: was.enabled,
+        note: was.note,
+      },
+      wasActive: was.enabled && was.ended_reason === null,
+      active,
+    };
+  }
+
+  /** Puts back what the device did not follow, but for what somebody changed again since: their word is the newer one. */
+  private async undoUpdate(client: ClientView, tried: ClientChange, was: ClientState): Promise<void> {
+    await this.dataSource.transaction(async (tx) => {
+      // A change of nothing says how it stands, and locks the row.
+      const now = (await this.write(client.id, {}, tx))?.was;
+      if (!now) return;
+      const stillThere = Object.keys(tried).filter((key) => {
+        const field = key as keyof ClientState;
+        return tried[field] !== undefined && JSON.stringify(now[field]) === JSON.stringify(tried[field]);
+      });
+      const back: ClientChange = Object.fromEntries(stillThere.map((key) => [key, was[key as keyof ClientState]]));
+      await this.write(client.id, back, tx);
+      const message = `Client ${client.name} could not be let on and is as it was`;
+      await this.record('client_update_failed', client.name, message, tx, { after: back });
+    });
+    this.engines.applySoon(WIREGUARD_ENGINE, clientKey(client.id));
   }
 
   private async render(server: ServerSide, address: string, privateKey: string, psk: string): Promise<string> {
@@ -420,6 +441,7 @@ export class ClientsService {
 
 interface ServerSide {
   id: number;
+  number: number;
   publicKey: string;
   listenPort: number;
 }
@@ -435,6 +457,9 @@ interface InsertRow {
   endedReason: EndedReason | null;
   ownerId: number | null;
 }
+
+/** What a change may touch, as it stood. */
+type ClientState = { [K in keyof ClientChange]-?: Exclude<ClientChange[K], undefined> };
 
 interface PriorState {
   expires_at: string | null;
@@ -456,6 +481,12 @@ const INSERT = `
   SELECT $1, $2::int, $3, taken.address, $4, $5::bytea, $6::bytea, $7, $8::bigint, $9::timestamptz, $10::varchar
     FROM taken
   RETURNING id, host(address) AS address, created_at`;
+
+/** Of `state`, the fields that `change` changes. */
+function only(state: ClientState, change: ClientChange): ClientChange {
+  const changed = Object.entries(state).filter(([key]) => change[key as keyof ClientChange] !== undefined);
+  return Object.fromEntries(changed);
+}
 
 /** Changes what was given and judges date and quota anew; gives the state before, and whether it may connect now. */
 const UPDATE = `
