@@ -11,14 +11,16 @@ export async function refillAddressPool(manager: EntityManager, interfaceId: num
   return manager.transaction(async (tx) => {
     const rows: { next_host: string; last_host: string }[] = await tx.query(
       `SELECT next_host, (1::bigint << (32 - masklen(range))) - 2 AS last_host
-         FROM wireguard_interfaces WHERE id = $1 FOR UPDATE`,
+         FROM wireguard_interfaces WHERE id = $1 FOR NO KEY UPDATE`,
       [interfaceId],
     );
     const row = rows[0];
     if (!row) return false;
-    const filled: unknown[] = await tx.query('SELECT 1 FROM free_addresses WHERE interface_id = $1 LIMIT 1', [
-      interfaceId,
-    ]);
+    // One that another creation is just taking is of no use to the caller.
+    const filled: unknown[] = await tx.query(
+      'SELECT 1 FROM free_addresses WHERE interface_id = $1 LIMIT 1 FOR UPDATE SKIP LOCKED',
+      [interfaceId],
+    );
     if (filled.length > 0) return true;
 
     const last = Number(row.last_host);

@@ -3,7 +3,6 @@ import { InjectDataSource, InjectRepository } from '@nestjs/typeorm';
 import { DataSource, EntityManager, QueryFailedError, Repository } from 'typeorm';
 import { SecretBox } from '../../platform/crypto/secret-box.js';
 import { generateKeyPair } from '../../platform/crypto/x25519.js';
-import { DomainError } from '../domain-error.js';
 import { EnginesService } from '../engines/engines.service.js';
 import { EventsService } from '../events/events.service.js';
 import {
@@ -18,6 +17,7 @@ import {
   interfaceRangeTaken,
 } from './interfaces.errors.js';
 import { parseIpv4Range } from './ipv4-range.js';
+import { RetiredDevice } from './retired-device.entity.js';
 import { WireguardInterface } from './wireguard-interface.entity.js';
 
 /** The engine that all WireGuard devices of this host belong to. */
@@ -95,7 +95,7 @@ export class InterfacesService {
     const range = parseIpv4Range(wanted.address);
     if (!range) throw interfaceRangeInvalid(wanted.address);
     const enabled = wanted.enabled ?? true;
-    if (enabled) await this.engines.assertUp(WIREGUARD_ENGINE);
+    if (enabled) await this.engines.assertDriven(WIREGUARD_ENGINE);
 
     const keys = generateKeyPair();
     const row = await this.write({ ...wanted, address: range.address }, async (tx) => {
@@ -123,6 +123,8 @@ export class InterfacesService {
     } catch (error) {
       await this.dataSource.transaction(async (tx) => {
         await tx.delete(WireguardInterface, { id: row.id });
+        // Whatever there is of the device by then goes as well, whoever drives the engine.
+        await tx.insert(RetiredDevice, { number: row.number, publicKey: row.publicKey });
         await this.record(
           'interface_create_failed',
           row.number,
@@ -148,10 +150,10 @@ export class InterfacesService {
     const range = change.address === undefined ? null : parseIpv4Range(change.address);
     if (change.address !== undefined && !range) throw interfaceRangeInvalid(change.address);
     if (!(await this.findByNumber(number))) throw interfaceNotFound(interfaceName(number));
-    await this.engines.assertUp(WIREGUARD_ENGINE);
+    await this.engines.assertDriven(WIREGUARD_ENGINE);
 
     const { before, after } = await this.write({ ...change, address: range?.address }, async (tx) => {
-      const row = await tx.findOne(WireguardInterface, { where: { number }, lock: { mode: 'pessimistic_write' } });
+      const row = await tx.findOne(WireguardInterface, { where: { number }, lock: { mode: 'for_no_key_update' } });
       if (!row) throw interfaceNotFound(interfaceName(number));
       const next = {
         address: range?.address ?? row.address,
@@ -159,8 +161,8 @@ export class InterfacesService {
         listenPort: change.listenPort ?? row.listenPort,
         enabled: change.enabled ?? row.enabled,
       };
-      if (next.address !== row.address) await this.assertClientsFit(tx, row.id, next.address, next.range);
       await this.replace(tx, row, next);
+      if (next.address !== row.address) await this.assertClientsFit(tx, row.id, next.address, next.range);
       await this.record('interface_updated', number, `Interface ${interfaceName(number)} was changed`, tx, {
         before: { address: row.address, listenPort: row.listenPort, enabled: row.enabled },
         after: { address: next.address, listenPort: next.listenPort, enabled: next.enabled },
@@ -173,11 +175,14 @@ export class InterfacesService {
     } catch (error) {
       if (after.enabled) {
         await this.dataSource.transaction(async (tx) => {
-          const row = await tx.findOne(WireguardInterface, { where: { number }, lock: { mode: 'pessimistic_write' } });
+          const row = await tx.findOne(WireguardInterface, { where: { number }, lock: { mode: 'for_no_key_update' } });
           // Somebody may have changed it again since; their word is the newer one.
           const unchanged =
             row?.address === after.address && row.listenPort === after.listenPort && row.enabled === after.enabled;
-          if (row && unchanged) await this.replace(tx, row, before);
+          if (!row || !unchanged) return;
+          await this.replace(tx, row, before);
+          const message = `Interface ${interfaceName(number)} could not be changed and is as it was`;
+          await this.record('interface_update_failed', number, message, tx);
         });
         this.engines.applySoon(WIREGUARD_ENGINE, interfaceKey(before.id));
       }
@@ -192,8 +197,8 @@ export class InterfacesService {
   async remove(number: number, force: boolean): Promise<void> {
     const name = interfaceName(number);
     if (!(await this.findByNumber(number))) throw interfaceNotFound(name);
-    await this.engines.assertUp(WIREGUARD_ENGINE);
-    const id = await this.dataSource.transaction(async (tx) => {
+    await this.engines.assertDriven(WIREGUARD_ENGINE);
+    const removed = await this.dataSource.transaction(async (tx) => {
       const row = await tx.findOne(WireguardInterface, { where: { number }, lock: { mode: 'pessimistic_write' } });
       if (!row) throw interfaceNotFound(name);
       const counted: { count: string }[] = await tx.query(
@@ -207,11 +212,19 @@ export class InterfacesService {
       await this.record('interface_removed', number, `Interface ${name} was removed`, tx, {
         before: { address: row.address, listenPort: row.listenPort, clients },
       });
-      return row.id;
+      return row;
     });
+    const { id, enabled } = removed;
     await this.engines.apply(WIREGUARD_ENGINE, interfaceKey(id));
-    // With the device gone its clients' rows are gone too; one created in between keeps the interface.
-    await this.write({}, (tx) => tx.delete(WireguardInterface, { id, enabled: false }));
+    try {
+      await this.dataSource.manager.delete(WireguardInterface, { id, enabled: false });
+    } catch (error) {
+      if (constraintOf(error) !== 'clients_interface_id_fkey') throw error;
+      // With the device gone its clients' rows are gone too; one created in between keeps the interface.
+      await this.dataSource.manager.update(WireguardInterface, { id }, { enabled });
+      this.engines.applySoon(WIREGUARD_ENGINE, interfaceKey(id));
+      throw interfaceHasClients(name, 1);
+    }
   }
 
   private async lowestFreeNumber(tx: EntityManager): Promise<number> {
@@ -240,13 +253,14 @@ export class InterfacesService {
   ): Promise<void> {
     const { address, range, listenPort, enabled } = next;
     const moved = address !== row.address;
+    // Waits for those who are just taking an address of the old range: their clients are seen after this. The pool is
+    // filled again from the new range when the next client needs an address.
+    if (moved) await tx.query('DELETE FROM free_addresses WHERE interface_id = $1', [row.id]);
     await tx.update(
       WireguardInterface,
       { id: row.id },
       { address, range, listenPort, enabled, ...(moved ? { nextHost: '1' } : {}) },
     );
-    // The pool is filled again from the new range when the next client needs an address.
-    if (moved) await tx.query('DELETE FROM free_addresses WHERE interface_id = $1', [row.id]);
   }
 
   /** Runs a transaction and says in our terms which rule of the table it broke. */
@@ -257,8 +271,7 @@ export class InterfacesService {
     try {
       return await this.dataSource.transaction(work);
     } catch (error) {
-      if (error instanceof DomainError || !(error instanceof QueryFailedError)) throw error;
-      const constraint = (error.driverError as { constraint?: string }).constraint;
+      const constraint = constraintOf(error);
       if (constraint === 'wireguard_interfaces_listen_port_key') throw interfacePortTaken(wanted.listenPort ?? 0);
       if (constraint === 'wireguard_interfaces_number_key') throw interfaceExists(interfaceName(wanted.number ?? 0));
       if (constraint === 'wireguard_interfaces_range_excl') {
@@ -280,4 +293,9 @@ export class InterfacesService {
     const target = interfaceName(number);
     return this.events.record({ type: 'INTERFACE', service: 'wireguard', action, target, message, details }, tx);
   }
+}
+
+/** The rule of a table that a statement broke. */
+function constraintOf(error: unknown): string | undefined {
+  return error instanceof QueryFailedError ? (error.driverError as { constraint?: string }).constraint : undefined;
 }

@@ -99,7 +99,9 @@ export class SetupService implements OnApplicationBootstrap {
       try {
         await this.store(wanted, !needsAdmin);
       } catch (error) {
-        await this.interfaces.remove(0, true);
+        await this.interfaces.remove(0, true).catch((failure: unknown) => {
+          this.log.warn('wg0 of an installation that failed could not be taken away', { err: failure });
+        });
         throw error;
       }
     });

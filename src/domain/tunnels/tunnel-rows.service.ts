@@ -167,6 +167,12 @@ export class TunnelRowsService {
   async finishRemovals(clientIds: string[]): Promise<void> {
     if (clientIds.length === 0) return;
     await this.dataSource.transaction(async (tx) => {
+      // Interfaces before clients, as everywhere; their ranges and pools stand still until this is done.
+      await tx.query(
+        `SELECT 1 FROM wireguard_interfaces
+          WHERE id IN (SELECT interface_id FROM clients WHERE id = ANY($1)) ORDER BY id FOR SHARE`,
+        [clientIds],
+      );
       const [rows]: [{ id: string }[], number] = await tx.query(
         'DELETE FROM clients WHERE id = ANY($1) AND removed_at IS NOT NULL RETURNING id, interface_id, address',
         [clientIds],
