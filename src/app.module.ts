@@ -8,6 +8,7 @@ import { candypanel } from './dialects/candypanel/candypanel.errors.js';
 import { BackupsModule } from './domain/backups/backups.module.js';
 import { EnginesModule } from './domain/engines/engines.module.js';
 import { EnginesService } from './domain/engines/engines.service.js';
+import { XrayModule } from './domain/xray/xray.module.js';
 import { DriversModule } from './drivers/drivers.module.js';
 import { SystemModule } from './domain/system/system.module.js';
 import { TunnelsModule } from './domain/tunnels/tunnels.module.js';
@@ -33,6 +34,7 @@ export class AppModule implements OnModuleInit {
         DriversModule,
         EnginesModule,
         TunnelsModule,
+        XrayModule,
         BackupsModule,
         SystemModule,
         HttpModule,

@@ -10,6 +10,9 @@ import { Installation } from '../domain/settings/installation.entity.js';
 import { Setting } from '../domain/settings/setting.entity.js';
 import { UsageCounter } from '../domain/usage/usage-counter.entity.js';
 import { User } from '../domain/users/user.entity.js';
+import { XrayInbound } from '../domain/xray/xray-inbound.entity.js';
+import { XraySettings } from '../domain/xray/xray-settings.entity.js';
+import { XrayUser } from '../domain/xray/xray-user.entity.js';
 
 /** Every table that TypeORM knows: the one list. */
 export const entities = [
@@ -25,4 +28,7 @@ export const entities = [
   UsageCounter,
   User,
   WireguardInterface,
+  XrayInbound,
+  XraySettings,
+  XrayUser,
 ];

@@ -1,7 +1,7 @@
 import { Injectable, type OnApplicationBootstrap } from '@nestjs/common';
 import { Cron } from '@nestjs/schedule';
 import { InjectDataSource } from '@nestjs/typeorm';
-import { DataSource, type EntityManager } from 'typeorm';
+import { DataSource, type EntityManager, type SelectQueryBuilder } from 'typeorm';
 import { Clock } from '../../platform/clock/clock.js';
 import { requestContext } from '../../platform/context/request-context.js';
 import { AppLogger } from '../../platform/logging/app-logger.js';
@@ -28,14 +28,27 @@ export interface NewEvent {
   actor?: string;
 }
 
-export interface EventQuery {
-  limit: number;
-  offset: number;
+/** Which events are meant; what is absent does not narrow. */
+export interface EventFilter {
   type?: string | undefined;
   severity?: EventSeverity | undefined;
+  service?: string | undefined;
   since?: Date | undefined;
   /** Exclusive. */
   until?: Date | undefined;
+}
+
+export interface EventQuery extends EventFilter {
+  limit: number;
+  offset: number;
+}
+
+/** How many events there are of each. */
+export interface EventStatistics {
+  total: number;
+  byType: Record<string, number>;
+  bySeverity: Record<EventSeverity, number>;
+  byService: Record<string, number>;
 }
 
 const KEPT_DAYS = 400;
@@ -96,11 +109,7 @@ export class EventsService implements OnApplicationBootstrap {
 
   /** Newest first, with the number of all that match. */
   async list(query: EventQuery): Promise<{ items: AuditEvent[]; total: number }> {
-    const found = this.dataSource.getRepository(AuditEvent).createQueryBuilder('event');
-    if (query.type !== undefined) found.andWhere('event.type = :type', { type: query.type });
-    if (query.severity !== undefined) found.andWhere('event.severity = :severity', { severity: query.severity });
-    if (query.since !== undefined) found.andWhere('event.at >= :since', { since: query.since });
-    if (query.until !== undefined) found.andWhere('event.at < :until', { until: query.until });
+    const found = this.matching(query);
     const [items, total] = await found
       .orderBy('event.at', 'DESC')
       .addOrderBy('event.id', 'DESC')
@@ -108,6 +117,46 @@ export class EventsService implements OnApplicationBootstrap {
       .offset(query.offset)
       .getManyAndCount();
     return { items, total };
+  }
+
+  /** Counts what matches by type, severity and service. */
+  async statistics(filter: EventFilter): Promise<EventStatistics> {
+    const rows = await this.matching(filter)
+      .select('event.type', 'type')
+      .addSelect('event.severity', 'severity')
+      .addSelect('event.service', 'service')
+      .addSelect('count(*)::int', 'count')
+      .groupBy('event.type')
+      .addGroupBy('event.severity')
+      .addGroupBy('event.service')
+      .getRawMany<{ type: string; severity: EventSeverity; service: string; count: number }>();
+    const counts = { byType: new Map(), bySeverity: new Map(), byService: new Map() } satisfies Record<
+      string,
+      Map<string, number>
+    >;
+    let total = 0;
+    for (const { type, severity, service, count } of rows) {
+      total += count;
+      addTo(counts.byType, type, count);
+      addTo(counts.bySeverity, severity, count);
+      addTo(counts.byService, service, count);
+    }
+    return {
+      total,
+      byType: Object.fromEntries(counts.byType),
+      bySeverity: { INFO: 0, WARN: 0, ERROR: 0, ...Object.fromEntries(counts.bySeverity) },
+      byService: Object.fromEntries(counts.byService),
+    };
+  }
+
+  private matching(filter: EventFilter): SelectQueryBuilder<AuditEvent> {
+    const found = this.dataSource.getRepository(AuditEvent).createQueryBuilder('event');
+    if (filter.type !== undefined) found.andWhere('event.type = :type', { type: filter.type });
+    if (filter.severity !== undefined) found.andWhere('event.severity = :severity', { severity: filter.severity });
+    if (filter.service !== undefined) found.andWhere('event.service = :service', { service: filter.service });
+    if (filter.since !== undefined) found.andWhere('event.at >= :since', { since: filter.since });
+    if (filter.until !== undefined) found.andWhere('event.at < :until', { until: filter.until });
+    return found;
   }
 
   /**
@@ -143,6 +192,10 @@ export class EventsService implements OnApplicationBootstrap {
       }
     });
   }
+}
+
+function addTo(counts: Map<string, number>, name: string, count: number): void {
+  counts.set(name, (counts.get(name) ?? 0) + count);
 }
 
 async function makePartition(tx: EntityManager, month: Date): Promise<void> {

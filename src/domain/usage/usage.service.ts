@@ -150,6 +150,20 @@ export class UsageService {
     });
   }
 
+  /** Adds connections that were opened since the last call, by subject. Nothing here tells the same ones twice. */
+  async countConnections(kind: UsageKind, conns: ReadonlyMap<string, number>, manager?: EntityManager): Promise<void> {
+    if (conns.size === 0) return;
+    const together = [...conns.values()].reduce((sum, count) => sum + count, 0);
+    await this.write(manager, (transaction) =>
+      transaction.query(
+        `INSERT INTO usage_counters AS u (subject_id, kind, conns_total)
+         SELECT subject_id, $1, conns FROM unnest($2::uuid[], $3::bigint[]) AS c (subject_id, conns)
+         ON CONFLICT (subject_id) DO UPDATE SET conns_total = u.conns_total + excluded.conns_total`,
+        [USAGE_KINDS[kind], [...conns.keys(), kindSubject(kind)], [...conns.values(), together]],
+      ),
+    );
+  }
+
   /**
    * The engine no longer counts these subjects; should it ever again, it begins at zero. A last reading before the
    * removal is `book` and then this, with one manager.

@@ -1,8 +1,13 @@
 import { Injectable } from '@nestjs/common';
+import { FreshCache } from '../../platform/cache/fresh-cache.js';
+import { Clock } from '../../platform/clock/clock.js';
 import { EnginesService } from '../engines/engines.service.js';
 import { EventsService } from '../events/events.service.js';
 import type { EngineStatus, ProxyCapability } from './proxy-engine.port.js';
 import { XRAY_ENGINE } from './xray-engine-keys.js';
+
+/** Those who ask at once share one answer. */
+const VIEW_CACHE = { maxAgeMs: 1_000, maxEntries: 1 };
 
 export interface XrayEngineView {
   capability: ProxyCapability;
@@ -12,14 +17,21 @@ export interface XrayEngineView {
 /** The engine itself, for operators, whichever process drives it. */
 @Injectable()
 export class XrayEngineService {
+  private readonly views: FreshCache<XrayEngineView>;
+
   constructor(
     private readonly engines: EnginesService,
     private readonly events: EventsService,
-  ) {}
+    clock: Clock,
+  ) {
+    this.views = new FreshCache(clock, VIEW_CACHE);
+  }
 
   /** What there is and how it does. Asks the engine; `engine_unavailable` when no process drives it. */
   async status(): Promise<XrayEngineView> {
-    return (await this.engines.command(XRAY_ENGINE, 'status')) as XrayEngineView;
+    return this.views.get('status', async () => {
+      return (await this.engines.command(XRAY_ENGINE, 'status')) as XrayEngineView;
+    });
   }
 
   /**
@@ -37,6 +49,7 @@ export class XrayEngineService {
    */
   async restart(): Promise<void> {
     await this.engines.command(XRAY_ENGINE, 'restart');
+    this.views.clear();
     await this.events.record({
       type: 'XRAY',
       service: 'xray',

@@ -2,6 +2,8 @@ import { createPrivateKey, randomBytes, X509Certificate } from 'node:crypto';
 import { Injectable } from '@nestjs/common';
 import { InjectDataSource, InjectRepository } from '@nestjs/typeorm';
 import { DataSource, type EntityManager, Repository } from 'typeorm';
+import { FreshCache } from '../../platform/cache/fresh-cache.js';
+import { Clock } from '../../platform/clock/clock.js';
 import { SecretBox } from '../../platform/crypto/secret-box.js';
 import { engineBusy, engineRefused } from '../engines/engines.errors.js';
 import { EnginesService } from '../engines/engines.service.js';
@@ -17,6 +19,7 @@ export const REALITY_KEY_LABEL = 'xray-reality-key';
 export const TLS_KEY_LABEL = 'xray-tls-key';
 
 const ROW_ID = 1;
+const CAPABILITY_CACHE = { maxAgeMs: 2_000, maxEntries: 1 };
 
 /** The one way in for clients as an operator sees it. Private keys are not in it. */
 export interface XrayInboundView extends XrayInboundValues {
@@ -46,6 +49,8 @@ export interface RealityView {
 /** The inbound: what the engine listens on, and what links say of it. */
 @Injectable()
 export class XrayInboundsService {
+  private readonly capabilities: FreshCache<ProxyCapability>;
+
   constructor(
     @InjectDataSource() private readonly dataSource: DataSource,
     @InjectRepository(XrayInbound) private readonly repository: Repository<XrayInbound>,
@@ -53,7 +58,10 @@ export class XrayInboundsService {
     private readonly events: EventsService,
     private readonly port: ProxyEnginePort,
     private readonly secrets: SecretBox,
-  ) {}
+    clock: Clock,
+  ) {
+    this.capabilities = new FreshCache(clock, CAPABILITY_CACHE);
+  }
 
   /** Null until there is a first user, or somebody sets it: nothing listens before. */
   async find(): Promise<XrayInboundView | null> {
@@ -86,7 +94,9 @@ export class XrayInboundsService {
 
   /** What the engine at hand can do, asked of the process that drives it. `engine_unavailable`. */
   async capability(): Promise<ProxyCapability> {
-    return (await this.engines.command(XRAY_ENGINE, 'capability')) as ProxyCapability;
+    return this.capabilities.get('capability', async () => {
+      return (await this.engines.command(XRAY_ENGINE, 'capability')) as ProxyCapability;
+    });
   }
 
   /** Makes the inbound as the engine at hand can best do it, unless there is one. `engine_unavailable`. */
