@@ -18,7 +18,7 @@ import { toNewUser, toUserChange, toUserItem, toUserRef, toUserStats } from './u
 import { XrayDashboardApi } from './xray-dashboard.api.js';
 
 @XrayDashboardApi('users')
-export class XrayUsersController {
+export class UsersController {
   constructor(private readonly users: XrayUsersService) {}
 
   /** List all users, oldest first */
