@@ -174,8 +174,9 @@ describe('jobs', () => {
       OPTIONS,
     );
     await jobs.start();
+    // The one that waits first: the other begins the outage as soon as it runs.
+    await jobs.send('outage', { n: 2 }, { startAfter: 2 });
     const first = await jobs.send('outage', { n: 1 });
-    await jobs.send('outage', { n: 2 }, { startAfter: 1 });
     await eventually(() => done.length === 1);
     await eventually(() => lines.some((line) => line.includes('jobs cannot reach the database')));
     await expect(jobs.send('outage', { n: 9 })).rejects.toThrow();
