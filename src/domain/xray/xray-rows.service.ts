@@ -1,7 +1,7 @@
-import { isIP } from 'node:net';
 import { join } from 'node:path';
 import { Injectable } from '@nestjs/common';
 import { InjectDataSource } from '@nestjs/typeorm';
+import ipaddr from 'ipaddr.js';
 import { DataSource, type EntityManager } from 'typeorm';
 import { Clock } from '../../platform/clock/clock.js';
 import { Config } from '../../platform/config/config.js';
@@ -140,7 +140,7 @@ export class XrayRowsService {
           : null,
       flow: row.flow,
       restartToCut: row.restartToCut,
-      ownAddresses: [...new Set(hosts.filter((host) => isIP(host) !== 0))],
+      ownAddresses: [...new Set(hosts.filter(isReachable))],
     };
   }
 
@@ -341,6 +341,12 @@ export class XrayRowsService {
       [now, users.length],
     );
   }
+}
+
+/** An address of this host that others reach it by. */
+function isReachable(host: string): boolean {
+  if (!ipaddr.isValid(host)) return false;
+  return !['loopback', 'linkLocal', 'unspecified', 'multicast', 'broadcast'].includes(ipaddr.process(host).range());
 }
 
 const REASONS = { expired: 'its date has passed', limited: 'its traffic is used up' } as const;
