@@ -16,6 +16,7 @@ import {
   ForeignDeviceError,
   TunnelPort,
   TunnelRefusedError,
+  TunnelUnavailableError,
   type DeviceReading,
   type PeerChange,
   type TunnelCapability,
@@ -33,8 +34,10 @@ interface Device {
   peers: WantedPeers;
   /** It was there, ours and answering, when last touched. */
   live: boolean;
-  /** Why it is not, for operators. */
+  /** Why it is not as it should be, there or gone. */
   problem: Error | null;
+  /** Its row is gone: what is left of it is taken away, and then it is forgotten. */
+  doomed: boolean;
 }
 
 /**
@@ -95,7 +98,10 @@ export class WireguardEngine implements EngineHandler, OnModuleInit {
     }
     const wanted = [...this.devices.values()].filter((device) => device.row.enabled);
     const broken = wanted.filter((device) => !device.live);
-    const problems = broken.map((device) => `${device.row.name}: ${device.problem?.message ?? 'not up yet'}`);
+    const stuck = [...this.devices.values()].filter((device) => !device.row.enabled && !isGone(device));
+    const problems = [...broken, ...stuck].map(
+      (device) => `${device.row.name}: ${device.problem ? told(device.problem) : 'not in line yet'}`,
+    );
     if (this.firewallProblem) problems.push(this.firewallProblem);
     const message =
       problems.length > 0
@@ -118,9 +124,18 @@ export class WireguardEngine implements EngineHandler, OnModuleInit {
       if (kind === 'client' && id) clientIds.push(id);
       else if (kind === 'interface' && id) interfaceIds.push(Number(id));
     }
-    if (keys.includes('devices')) await this.applyAllDevices();
+    if (keys.includes('devices')) {
+      const live = [...this.devices.values()].filter((device) => device.live).map((device) => device.row.interfaceId);
+      const failed = await this.applyAllDevices();
+      // One that was broken before says nothing about the change.
+      const failure = live.map((id) => failed.get(id)).find((error) => error !== undefined);
+      if (failure) failures.set('devices', asDomainError(failure));
+    }
     if (interfaceIds.length > 0) await this.applyInterfaces(interfaceIds, failures);
     if (interfaceIds.length > 0 || keys.includes('firewall')) await this.applyFirewall();
+    if (keys.includes('firewall') && this.firewallProblem !== null) {
+      failures.set('firewall', engineUnavailable(this.id, this.firewallProblem));
+    }
     if (clientIds.length > 0) await this.applyClients(clientIds, failures);
     return failures;
   }
@@ -136,10 +151,13 @@ export class WireguardEngine implements EngineHandler, OnModuleInit {
     return null;
   }
 
-  /** One round of the books: measure, enforce, repair drift. Called by the timer and by `sync`. */
-  async poll(): Promise<void> {
+  /**
+   * One round of the books: measure, enforce, repair drift. Called by the timer and by `sync`. Once a minute, and for
+   * `sync`, it is `whole`: rows are read anew, and addresses, ports, MTU and packet rules are repaired too.
+   */
+  async poll(whole = this.clock.monotonicMs() - this.loadedAt > RELOAD_EVERY_MS): Promise<void> {
     if (!this.capability.backend) this.capability = await this.port.capability();
-    if (this.clock.monotonicMs() - this.loadedAt > RELOAD_EVERY_MS) await this.load();
+    if (whole) await this.load();
     const readings = new Map<number, DeviceReading>();
     if (this.capability.backend) {
       for (const device of this.devices.values()) {
@@ -150,14 +168,17 @@ export class WireguardEngine implements EngineHandler, OnModuleInit {
     await this.enforce();
     if (!this.capability.backend) return;
     await this.removeRetired();
-    for (const device of this.devices.values()) await this.repair(device, readings.get(device.row.interfaceId));
+    let rulesDiffer = whole || this.firewallProblem !== null;
+    for (const device of this.devices.values()) {
+      if (await this.repair(device, readings.get(device.row.interfaceId), whole)) rulesDiffer = true;
+    }
+    if (rulesDiffer) await this.applyFirewall();
     await this.sendOff();
     await this.restartDue();
   }
 
   private async sync(): Promise<void> {
-    await this.load();
-    await this.poll();
+    await this.poll(true);
     if (!this.capability.backend) throw this.absent();
     const broken = [...this.devices.values()].find((device) => device.row.enabled && !device.live);
     if (broken) throw asDomainError(broken.problem ?? new Error(`${broken.row.name} is not up`));
@@ -166,7 +187,7 @@ export class WireguardEngine implements EngineHandler, OnModuleInit {
   private async reload(): Promise<void> {
     // Of those who are gone, the last bytes are booked while it is still known whose they are.
     for (const device of this.devices.values()) await this.measure(device);
-    const failure = await this.applyAllDevices();
+    const [failure] = (await this.applyAllDevices()).values();
     if (failure && this.capability.backend) throw asDomainError(failure);
     await this.rows.retireStrays();
   }
@@ -183,10 +204,17 @@ export class WireguardEngine implements EngineHandler, OnModuleInit {
     for (const row of rows) {
       const known = this.devices.get(row.interfaceId);
       const peers = byInterface.get(row.interfaceId) ?? new WantedPeers();
-      this.devices.set(row.interfaceId, { live: false, problem: null, ...known, row, peers });
+      this.devices.set(row.interfaceId, { live: false, problem: null, ...known, doomed: false, row, peers });
     }
+    for (const [id, device] of this.devices) if (!byInterface.has(id)) this.doom(device);
     this.retired = await this.rows.retiredDevices();
     this.loadedAt = this.clock.monotonicMs();
+  }
+
+  private doom(device: Device): void {
+    device.doomed = true;
+    device.row = { ...device.row, enabled: false };
+    if (isGone(device)) this.devices.delete(device.row.interfaceId);
   }
 
   /** Takes away what no interface wants any more; what cannot be taken away now is tried again. */
@@ -218,15 +246,17 @@ export class WireguardEngine implements EngineHandler, OnModuleInit {
       const known = this.devices.get(id);
       try {
         if (row) {
-          const device: Device = { live: false, problem: null, peers: new WantedPeers(), ...known, row };
+          const fresh = { live: false, problem: null, peers: new WantedPeers() };
+          const device: Device = { ...fresh, ...known, doomed: false, row };
           this.devices.set(id, device);
           await this.refresh(device);
           const failure = await this.bringInLine(device);
           if (failure) throw failure;
           if (!row.enabled) await this.sendOff();
         } else if (known) {
-          await this.takeDown(known);
-          this.devices.delete(id);
+          this.doom(known);
+          const failure = await this.bringInLine(known);
+          if (failure) throw failure;
         }
       } catch (error) {
         failures.set(`interface:${id}`, asDomainError(error));
@@ -245,17 +275,20 @@ export class WireguardEngine implements EngineHandler, OnModuleInit {
     device.peers = peers;
   }
 
-  /** Null when all devices are as their rows want them, else why one is not. */
-  private async applyAllDevices(): Promise<Error | null> {
+  /** Why devices are not as their rows want them, by interface; empty when all are. */
+  private async applyAllDevices(): Promise<Map<number, Error>> {
     await this.load();
     if (this.capability.backend) await this.removeRetired();
-    const failed: Device[] = [];
-    for (const device of this.devices.values()) if (await this.bringInLine(device)) failed.push(device);
+    const again: Device[] = [];
+    for (const device of this.devices.values()) if (await this.bringInLine(device)) again.push(device);
     // A port may only have become free by what came after.
-    let failure: Error | null = null;
-    for (const device of failed) failure = (await this.bringInLine(device)) ?? failure;
+    const failed = new Map<number, Error>();
+    for (const device of again) {
+      const failure = await this.bringInLine(device);
+      if (failure) failed.set(device.row.interfaceId, failure);
+    }
     await this.applyFirewall();
-    return failure;
+    return failed;
   }
 
   private async applyClients(ids: string[], failures: Map<string, Error>): Promise<void> {
@@ -314,6 +347,7 @@ export class WireguardEngine implements EngineHandler, OnModuleInit {
       if (!device.row.enabled) {
         await this.takeDown(device);
         device.problem = null;
+        if (device.doomed) this.devices.delete(device.row.interfaceId);
         return null;
       }
       await this.port.ensureDevice(device.row.spec);
@@ -324,6 +358,7 @@ export class WireguardEngine implements EngineHandler, OnModuleInit {
       for (const clientId of drift.leaving) this.leaving.set(clientId, device.row.interfaceId);
       await this.usage.forget(drift.missing);
       await this.port.changePeers(device.row.name, drift.changes);
+      if (device.live && drift.changes.length > 0) this.logRepair(device, drift.changes.length);
       device.live = true;
       device.problem = null;
       return null;
@@ -335,10 +370,18 @@ export class WireguardEngine implements EngineHandler, OnModuleInit {
   /** Books a device's last bytes and takes it away; absent is fine. */
   private async takeDown(device: Device): Promise<void> {
     if (!this.capability.backend) return;
-    const reading = await this.port.readDevice(device.row.name);
-    if (reading && reading.publicKey === device.row.publicKey) {
-      await this.book(device, reading);
-      await this.port.removeDevice(device.row.name, device.row.publicKey);
+    const { name, publicKey } = device.row;
+    try {
+      // One that could not be read before is taken away unread.
+      const reading = await this.port.readDevice(name).catch((error: unknown) => {
+        if (device.problem === null || !(error instanceof TunnelUnavailableError)) throw error;
+        return 'silent' as const;
+      });
+      if (reading !== null && reading !== 'silent' && reading.publicKey === publicKey) await this.book(device, reading);
+      if (reading !== null) await this.port.removeDevice(name, publicKey);
+    } catch (error) {
+      // What has the name is another's: nothing of ours is there.
+      if (!(error instanceof ForeignDeviceError)) throw error;
     }
     device.live = false;
   }
@@ -379,29 +422,33 @@ export class WireguardEngine implements EngineHandler, OnModuleInit {
     const ended = await this.rows.endDue();
     if (ended.length === 0) return;
     const failures = new Map<string, Error>();
-    await this.applyClients(
-      ended.map((client) => client.clientId),
-      failures,
-    );
+    const ids = ended.map((client) => client.clientId);
+    await this.applyClients(ids, failures).catch((error: unknown) => {
+      // The rows know more than this process now: it reads them again the next time.
+      this.loadedAt = -Infinity;
+      throw error;
+    });
     for (const [key, error] of failures) {
       this.log.warn('cut-off is not on the device yet and is tried again', { key, error: error.message });
     }
   }
 
-  private async repair(device: Device, reading: DeviceReading | undefined): Promise<void> {
-    if (!device.row.enabled) return;
-    if (!device.live) {
-      const before = device.problem;
+  /** Whether the device came or went. A `whole` repair looks at more than its peers. */
+  private async repair(device: Device, reading: DeviceReading | undefined, whole: boolean): Promise<boolean> {
+    const { live: wasLive, problem } = device;
+    if (!device.row.enabled && isGone(device)) return false;
+    if (whole || !wasLive || !device.row.enabled) {
       // What is made anew is made from the rows, not from what was known when it was lost.
-      await this.refresh(device);
+      if (!wasLive && device.row.enabled) await this.refresh(device);
       await this.bringInLine(device);
-      if (device.live && before) {
-        this.log.info('device is back', { device: device.row.name });
-        await this.applyFirewall();
-      }
-      return;
+      if (device.live && !wasLive && problem) this.log.info('device is back', { device: device.row.name });
+      return device.live !== wasLive;
     }
-    if (!reading) return;
+    if (reading) await this.repairPeers(device, reading);
+    return false;
+  }
+
+  private async repairPeers(device: Device, reading: DeviceReading): Promise<void> {
     // The reading is older than the cut-offs of this round; those are on the device already and stay blocked.
     const drift = device.peers.drift(reading.peers);
     for (const clientId of drift.leaving) this.leaving.set(clientId, device.row.interfaceId);
@@ -409,7 +456,7 @@ export class WireguardEngine implements EngineHandler, OnModuleInit {
     try {
       await this.usage.forget(drift.missing);
       await this.port.changePeers(device.row.name, drift.changes);
-      this.log.info('device repaired', { device: device.row.name, changes: drift.changes.length });
+      this.logRepair(device, drift.changes.length);
     } catch (error) {
       this.noteProblem(device, error);
     }
@@ -437,7 +484,7 @@ export class WireguardEngine implements EngineHandler, OnModuleInit {
       const ids = [...this.leaving].filter(([, at]) => at === device.row.interfaceId).map(([clientId]) => clientId);
       if (ids.length === 0) continue;
       try {
-        const gone = device.row.enabled ? await this.detach(device, ids) : await this.rows.clients({ ids });
+        const gone = await this.departed(device, ids);
         await this.rows.finishRemovals(gone.filter((client) => client.removed).map((client) => client.clientId));
         for (const client of gone) {
           this.leaving.delete(client.clientId);
@@ -447,6 +494,12 @@ export class WireguardEngine implements EngineHandler, OnModuleInit {
         this.noteProblem(device, error);
       }
     }
+  }
+
+  /** Of these clients, those whose peers are on no device now. */
+  private async departed(device: Device, ids: string[]): Promise<WantedClient[]> {
+    if (device.row.enabled) return this.detach(device, ids);
+    return isGone(device) ? this.rows.clients({ ids }) : [];
   }
 
   /** Takes peers off a live device; gives the clients whose peers are gone. Those that are wanted again are skipped. */
@@ -516,8 +569,9 @@ export class WireguardEngine implements EngineHandler, OnModuleInit {
       this.firewallProblem = null;
     } catch (error) {
       // Tunnels without NAT are better than none; the problem stands in health until it is mended.
-      this.firewallProblem = `firewall: ${error instanceof Error ? error.message : String(error)}`;
-      this.log.error('firewall could not be set', { error: this.firewallProblem });
+      const problem = `firewall: ${told(error)}`;
+      if (problem !== this.firewallProblem) this.log.error('firewall could not be set', { err: error });
+      this.firewallProblem = problem;
     }
   }
 
@@ -533,17 +587,31 @@ export class WireguardEngine implements EngineHandler, OnModuleInit {
     return problem;
   }
 
+  private logRepair(device: Device, changes: number): void {
+    this.log.info('device repaired', { device: device.row.name, changes });
+  }
+
   private absent(): DomainError {
     const { message, hint } = this.capability;
     return engineUnavailable(this.id, message, hint);
   }
 }
 
+/** It is known that there is no such device. */
+function isGone(device: Device): boolean {
+  return !device.live && device.problem === null;
+}
+
 function asDomainError(error: unknown): DomainError {
   if (error instanceof DomainError) return error;
-  const message = error instanceof Error ? error.message : String(error);
-  if (error instanceof ForeignDeviceError || error instanceof TunnelRefusedError) {
-    return engineRefused(WIREGUARD_ENGINE, message);
-  }
-  return engineUnavailable(WIREGUARD_ENGINE, message);
+  const refused = error instanceof ForeignDeviceError || error instanceof TunnelRefusedError;
+  return refused ? engineRefused(WIREGUARD_ENGINE, error.message) : engineUnavailable(WIREGUARD_ENGINE, told(error));
+}
+
+/** What may be read by callers. Of what nobody expected only the log says more. */
+function told(error: unknown): string {
+  const expected = [DomainError, ForeignDeviceError, TunnelRefusedError, TunnelUnavailableError];
+  return expected.some((kind) => error instanceof kind)
+    ? (error as Error).message
+    : 'an unexpected failure, see the log of this server';
 }
