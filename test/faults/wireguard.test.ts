@@ -130,6 +130,37 @@ describe('a device that somebody else changed', () => {
   });
 });
 
+describe('a host that somebody else changed', () => {
+  it('gets packet rules, MTU and link back with a sync', async () => {
+    const server = await start({ env: { SYNC_INTERVAL: '3600' } });
+    const panel = await install(server);
+    const client = await connect(server, await panel.create('alice'));
+    await server.exec(['nft', 'flush', 'ruleset']);
+    await server.exec(['ip', 'link', 'set', 'wg0', 'mtu', '1300', 'down']);
+    await panel.sync();
+    expect((await server.exec(['nft', 'list', 'tables'])).stdout).toContain('causeway');
+    expect((await server.exec(['ip', '-o', 'link', 'show', 'wg0'])).stdout).toMatch(/UP.* mtu 1420 /);
+    await eventually(() => client.ping(gateway));
+  });
+
+  it('lets a device whose port is taken be moved to another one', async () => {
+    const server = await start();
+    const panel = await install(server);
+    const engine = await enginePid(server);
+    await server.stop();
+    process.kill(engine, 'SIGKILL');
+    await server.space!.must(['wireguard-go', 'other0']);
+    await server.space!.must(['ip', 'link', 'set', 'other0', 'up']);
+    await eventually(async () => (await server.exec(['wg', 'set', 'other0', 'listen-port', '51820'])).code === 0);
+    await server.start();
+    await eventually(async () => (await panel.call('GET', '/readyz')).status === 503);
+    const moved = await panel.call('PUT', '/interfaces/wg0', { port: 51_830 });
+    expect(moved.status, moved.text).toBe(200);
+    expect((await server.exec(['wg', 'show', 'wg0', 'listen-port'])).stdout.trim()).toBe('51830');
+    expect((await panel.call('GET', '/readyz')).status).toBe(200);
+  });
+});
+
 describe('the embedded PostgreSQL', () => {
   it('that was killed comes back by itself, with every client that was acknowledged', async () => {
     const server = await start({ embedded: true });
