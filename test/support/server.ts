@@ -19,7 +19,7 @@ export interface ServerOptions {
   database?: TestDatabase;
   /** No DATABASE_URL: the product's embedded PostgreSQL. */
   embedded?: boolean;
-  /** False: no namespace of its own, on 127.0.0.1 and a free port, WIREGUARD=off. */
+  /** False: no namespace of its own, on 127.0.0.1 and a free port, WIREGUARD=off, XRAY=off. */
   namespace?: boolean;
   /** What the process must answer before it counts as started; `/healthz` unless told. */
   ready?: string;
@@ -81,6 +81,9 @@ export class Server {
       LOG_LEVEL: 'info',
       RATE_LIMITS: 'off',
       WIREGUARD: space === null ? 'off' : 'auto',
+      // An engine outlives its server: without a namespace nothing would end it.
+      XRAY: space === null ? 'off' : 'auto',
+      ...(process.env['XRAY_BIN'] ? { XRAY_BIN: process.env['XRAY_BIN'] } : {}),
       SECRET_KEY: randomBytes(32).toString('base64'),
       ...(database === null ? {} : { DATABASE_URL: database.url }),
       ...options.env,
