@@ -1,4 +1,6 @@
+import { type ChildProcess, spawn } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
+import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import type { Server } from 'node:http';
@@ -135,7 +137,7 @@ afterEach(async () => {
 describe('capability', () => {
   it('names the engine, its version and what it can do', async () => {
     const capability = await driver.capability();
-    expect(capability).toMatchObject({ family: isXray ? 'xray' : 'v2ray', external: false, hint: null });
+    expect(capability).toMatchObject({ family: isXray ? 'xray' : 'v2ray', external: false });
     expect(capability.version).toMatch(/^\d+\.\d+/);
     expect(capability.securities.includes('reality')).toBe(isXray);
   });
@@ -323,6 +325,33 @@ describe('what clients may reach', () => {
     expect(await downloads(client)).toBe(1_000);
   });
 
+  it.each(['vless', 'trojan', 'vmess'] as const)(
+    'is the same for datagrams of %s, also behind a first one that may go',
+    async (protocol) => {
+      const ann = user('ann');
+      const wanted = spec([ann], { protocol });
+      await driver.ensureEngine(wanted);
+      const echo = createSocket('udp4');
+      echo.on('message', (message, from) => echo.send(message, from.port, from.address));
+      echo.bind(0, '0.0.0.0');
+      await once(echo, 'listening');
+      const { port: echoPort } = echo.address();
+      const datagrams = await (await clientOf(ann, wanted.inbounds[0]!)).associate();
+      try {
+        // Where the engine cannot tell them apart, none goes.
+        const passes = (await driver.capability()).hint === null;
+        expect(await datagrams.ask(publicAddress, echoPort, 'one', passes ? 5_000 : 700)).toBe(passes);
+        for (const host of ['127.0.0.1', privateAddress, 'localhost']) {
+          expect(await datagrams.ask(host, echoPort, `two ${host}`, 700), host).toBe(false);
+        }
+        if (passes) expect(await datagrams.ask(publicAddress, echoPort, 'three', 5_000)).toBe(true);
+      } finally {
+        datagrams.close();
+        echo.close();
+      }
+    },
+  );
+
   it('takes in a private address that is told to be reachable', async () => {
     const ann = user('ann');
     await driver.ensureEngine({ ...spec([ann]), reachableAddresses: [privateAddress] });
@@ -336,9 +365,8 @@ describe('what clients may reach', () => {
   it('has no port of the API, whose socket is for the owner alone', async () => {
     await driver.ensureEngine(spec([]));
     const sockets = await mustRun(['ss', '-H', '-t', '-l', '-n', '-p']);
-    const own = sockets.split('\n').filter((line) => line.includes(`pid=${process.pid},`) === false);
     const engine = await pid();
-    expect(own.filter((line) => line.includes(`pid=${engine},`)).length).toBe(1);
+    expect(sockets.split('\n').filter((line) => line.includes(`pid=${engine},`)).length).toBe(1);
     expect(statSync(join(dataDir, 'xray')).mode & 0o777).toBe(0o700);
     expect(statSync(join(dataDir, 'xray', 'config.json')).mode & 0o777).toBe(0o600);
     expect(statSync(join(dataDir, 'xray', 'last-good.json')).mode & 0o777).toBe(0o600);
@@ -545,6 +573,112 @@ describe('a config', () => {
     const shown = JSON.stringify(await driver.readConfig());
     expect(shown).toContain('"email":"ann"');
     expect(shown).not.toContain(ann.uuid);
+  });
+});
+
+describe('cutting off', () => {
+  it('closes what stands from an address, or says that this host cannot', async () => {
+    const ann = user('ann');
+    await driver.ensureEngine(spec([ann]));
+    const client = await clientOf(ann, inbound([]));
+    const standing = await client.connect(publicAddress, filesPort);
+    standing.write('GET /10 HTTP/1.1\r\nHost: test\r\n\r\n');
+    await once(standing, 'data');
+    await driver.removeUsers('main', ['ann']);
+    expect(await driver.cutOff([])).toBe(true);
+    await expect(driver.cutOff(['127.0.0.1; reboot'])).rejects.toThrow(ProxyRefusedError);
+    const closed = once(standing, 'close');
+    if (await driver.cutOff(['127.0.0.1'])) await closed;
+    else standing.destroy();
+  });
+});
+
+describe('an engine at XRAY_API', () => {
+  let child: ChildProcess;
+  let apiPort: number;
+  let external: XrayDriver;
+
+  async function startStranger(): Promise<void> {
+    const config = {
+      log: { loglevel: 'none' },
+      stats: {},
+      api: { tag: 'api', services: ['HandlerService', 'StatsService'] },
+      policy: { levels: { '0': { statsUserUplink: true, statsUserDownlink: true } } },
+      inbounds: [
+        { tag: 'main', listen: '127.0.0.1', port, protocol: 'vless', settings: { clients: [], decryption: 'none' } },
+        {
+          tag: 'api-in',
+          listen: '127.0.0.1',
+          port: apiPort,
+          protocol: 'dokodemo-door',
+          settings: { address: '127.0.0.1' },
+        },
+      ],
+      // Xray of 2026 keeps clients from the addresses of the tests by itself.
+      outbounds: [{ protocol: 'freedom', settings: { finalRules: [{ action: 'allow' }] } }],
+      routing: { rules: [{ type: 'field', inboundTag: ['api-in'], outboundTag: 'api' }] },
+    };
+    const path = join(dataDir, 'stranger.json');
+    writeFileSync(path, JSON.stringify(config));
+    child = spawn(program, ['-config', path], { stdio: 'ignore' });
+    await eventually(async () => (await external.status()).state === 'running', { intervalMs: 20 });
+  }
+
+  async function endStranger(): Promise<void> {
+    const ended = once(child, 'exit');
+    child.kill('SIGKILL');
+    await ended;
+  }
+
+  beforeEach(async () => {
+    apiPort = await freePort();
+    external = newDriver({ xrayApi: `127.0.0.1:${apiPort}` });
+    await startStranger();
+  });
+
+  afterEach(endStranger);
+
+  it('is known by its family, keeps its epoch, and is never restarted by us', async () => {
+    expect(await external.capability()).toMatchObject({ family: isXray ? 'xray' : 'v2ray', external: true });
+    const { epoch } = await external.readUsage();
+    expect((await external.readUsage()).epoch).toBe(epoch);
+    await expect(external.restart(spec([]))).rejects.toThrow(ProxyRefusedError);
+    await external.stop();
+    expect((await external.status()).state).toBe('running');
+    external = newDriver({ xrayApi: `127.0.0.1:${apiPort}` });
+    expect((await external.readUsage()).epoch).toBe(epoch);
+    // Engines tell whole seconds: another life shows when fewer have passed.
+    await eventually(async () => (await external.status()).uptimeSeconds! >= 2);
+    expect((await external.readUsage()).epoch).toBe(epoch);
+    await endStranger();
+    await expect(external.readUsage()).rejects.toThrow(ProxyUnavailableError);
+    expect(await external.capability()).toMatchObject({ family: null, external: true });
+    await startStranger();
+    await eventually(async () => (await external.readUsage()).epoch !== epoch);
+  });
+
+  it.runIf(isXray)('gets and loses users of ours, and nobody else does', async () => {
+    const [ann, ben] = [user('ann'), user('ben')];
+    await expect(external.ensureEngine(spec([ann], { protocol: 'trojan' }))).rejects.toThrow('is vless, not trojan');
+    await expect(external.ensureEngine(spec([ann], { tag: 'other' }))).rejects.toThrow('has no inbound other');
+    await external.ensureEngine(spec([ann]));
+    await external.addUsers('main', [ben]);
+    expect(await downloads(await clientOf(ann, inbound([])))).toBe(1_000);
+    const client = await clientOf(ben, inbound([]));
+    expect(await downloads(client)).toBe(1_000);
+    external = newDriver({ xrayApi: `127.0.0.1:${apiPort}` });
+    await external.ensureEngine(spec([ann]));
+    expect(await downloads(client)).toBe(0);
+    await endStranger();
+    await expect(external.ensureEngine(spec([ann]))).rejects.toThrow(ProxyUnavailableError);
+    await startStranger();
+    await eventually(() => external.ensureEngine(spec([ann])));
+    expect(await downloads(await clientOf(ann, inbound([])))).toBe(1_000);
+  });
+
+  it.runIf(!isXray)('that cannot say what its inbounds are gets no user', async () => {
+    await expect(external.ensureEngine(spec([user('ann')]))).rejects.toThrow(ProxyRefusedError);
+    expect((await external.status()).state).toBe('running');
   });
 });
 

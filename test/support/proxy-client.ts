@@ -1,4 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process';
+import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
 import { rmSync, writeFileSync } from 'node:fs';
 import { type Server, createServer as createHttpServer } from 'node:http';
@@ -6,6 +7,13 @@ import { type AddressInfo, type Socket, connect, createServer, isIPv6 } from 'no
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { eventually } from './wait.js';
+
+/** Datagrams through a proxy. */
+export interface ProxyDatagrams {
+  /** Whether an echo of the text came back in time. */
+  ask(host: string, port: number, text: string, timeoutMs: number): Promise<boolean>;
+  close(): void;
+}
 
 /** A TCP port that nobody has just now. */
 export async function freePort(): Promise<number> {
@@ -81,6 +89,32 @@ export class ProxyClient {
     socket.write(`GET /${bytes} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n`);
     if (!socket.closed) await once(socket, 'close');
     return got;
+  }
+
+  /** Opens a way for datagrams through the proxy: one source towards all destinations. */
+  async associate(): Promise<ProxyDatagrams> {
+    const control = connect(this.port, '127.0.0.1');
+    control.on('error', () => {});
+    control.write(Uint8Array.of(5, 1, 0));
+    await read(control, 2);
+    control.write(Uint8Array.of(5, 3, 0, 1, 0, 0, 0, 0, 0, 0));
+    const relayPort = (await read(control, 10)).readUInt16BE(8);
+    const socket = createSocket('udp4');
+    return {
+      ask: async (host, port, text, timeoutMs) => {
+        const head = Uint8Array.from([0, 0, 0, ...address(host, Buffer.from(host)), port >> 8, port & 255]);
+        const answered = once(socket, 'message', { signal: AbortSignal.timeout(timeoutMs) });
+        socket.send(Buffer.concat([head, Buffer.from(text)]), relayPort, '127.0.0.1');
+        return answered.then(
+          ([message]) => (message as Buffer).toString('latin1').endsWith(text),
+          () => false,
+        );
+      },
+      close: () => {
+        socket.close();
+        control.destroy();
+      },
+    };
   }
 
   async stop(): Promise<void> {

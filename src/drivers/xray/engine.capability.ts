@@ -1,4 +1,5 @@
 import type { ProxyCapability, ProxyFamily, ProxyNetwork } from '../../domain/xray/proxy-engine.port.js';
+import { confinesDatagrams } from './engine.config.js';
 import { isAtLeast } from './engine.program.js';
 
 /** What an engine of this family and version can do; without a version, what those of today can. */
@@ -10,6 +11,8 @@ export function capabilityOf(family: ProxyFamily, version: string | null, extern
   if (isXray && since(24, 11)) networks.push('xhttp');
   if (isXray && since(1, 8, 9)) networks.push('httpupgrade');
   const name = `${isXray ? 'Xray' : 'V2Ray'}${version === null ? '' : ` ${version}`}`;
+  // An external engine's rules are its operator's.
+  const blocksUdp = version !== null && !external && !confinesDatagrams({ family, version });
   return {
     family,
     version,
@@ -19,8 +22,12 @@ export function capabilityOf(family: ProxyFamily, version: string | null, extern
     securities: isXray ? ['none', 'tls', 'reality'] : ['none', 'tls'],
     flows: isXray ? ['xtls-rprx-vision'] : [],
     onlineUsers: isXray && since(26, 1),
-    message: external ? `${name} answers at XRAY_API` : `${name} is installed`,
-    hint: null,
+    message: external
+      ? `${name} answers at XRAY_API`
+      : blocksUdp
+        ? `${name} is installed. UDP is blocked: before 26.5.3 clients could reach this host by it`
+        : `${name} is installed`,
+    hint: blocksUdp ? 'Install Xray 26.5.3 or later' : null,
   };
 }
 

@@ -1,4 +1,5 @@
 import type { EngineSpec, InboundSpec, ProxyFamily, ProxyProtocol } from '../../domain/xray/proxy-engine.port.js';
+import { type EngineProgram, isAtLeast } from './engine.program.js';
 
 export const API_TAG = 'causeway-api';
 
@@ -47,7 +48,12 @@ export interface EngineConfig {
 }
 
 /** The config that makes an engine serve exactly the spec, and answer us on a unix socket. */
-export function renderConfig(spec: EngineSpec, family: ProxyFamily, socketPath: string): EngineConfig {
+export function renderConfig(
+  spec: EngineSpec,
+  engine: Pick<EngineProgram, 'family' | 'version'>,
+  socketPath: string,
+): EngineConfig {
+  const { family } = engine;
   return {
     log: { loglevel: 'warning', access: spec.accessLogPath ?? 'none' },
     stats: {},
@@ -80,6 +86,7 @@ export function renderConfig(spec: EngineSpec, family: ProxyFamily, socketPath: 
       domainStrategy: 'IPOnDemand',
       rules: [
         { type: 'field', inboundTag: [API_TAG], outboundTag: API_TAG },
+        ...(confinesDatagrams(engine) ? [] : [{ type: 'field', network: 'udp', outboundTag: 'blocked' }]),
         { type: 'field', ip: NEVER_REACHABLE, outboundTag: 'blocked' },
         ...(spec.reachableAddresses.length > 0
           ? [{ type: 'field', ip: [...spec.reachableAddresses].sort(), outboundTag: 'direct' }]
@@ -91,9 +98,14 @@ export function renderConfig(spec: EngineSpec, family: ProxyFamily, socketPath: 
 }
 
 /**
- * The same rules once more at the way out, for engines that know them (Xray since 26.5): there every datagram of a
- * flow is looked at, and a name is judged by the very addresses that are dialled.
+ * Whether datagrams can be kept from this host. Routing sees the first one of a flow alone, and Xray lets the others go
+ * where they like; since 26.5.3 it has rules at the way out. V2Ray 4 routes each, or has one destination a flow.
  */
+export function confinesDatagrams({ family, version }: Pick<EngineProgram, 'family' | 'version'>): boolean {
+  return family === 'v2ray' || isAtLeast(version, 26, 5, 3);
+}
+
+/** The rules on addresses once more at the way out, where a name is judged by the very address that is dialled. */
 function finalRules(spec: EngineSpec): Record<string, unknown>[] {
   return [
     { action: 'block', ip: NEVER_REACHABLE },

@@ -1,4 +1,4 @@
-import { uptime } from 'node:os';
+import { randomUUID } from 'node:crypto';
 import { join } from 'node:path';
 import {
   type EngineChange,
@@ -14,7 +14,6 @@ import {
   type UsageReading,
 } from '../../domain/xray/proxy-engine.port.js';
 import { epochOf } from '../host/epoch.js';
-import { bootId } from '../host/process.identity.js';
 import { readState, writeState } from '../host/state.file.js';
 import { AppliedUsers } from './applied.users.js';
 import { ApiRefusedError, EngineApi } from './engine.api.js';
@@ -23,20 +22,16 @@ import { assertSpec, assertUserId, assertUsers } from './engine.rules.js';
 import type { ProxyEngine } from './proxy.engine.js';
 
 const PROBE_TIMEOUT_MS = 3_000;
-/** The engine counts whole seconds, and its answer takes a moment: its start is known no better than this. */
-const START_TOLERANCE_SECONDS = 3;
-/** Between boots of this host only the wall clock is left, which may be set. */
-const WALL_TOLERANCE_SECONDS = 120;
+/** A start that seems to be later by this much is another one; less may be a clock that was set, or a host that slept. */
+const START_TOLERANCE_SECONDS = 120;
 
 /** What we know of the engine's present life. Kept as `DATA_DIR/xray/external-life.json`. */
 interface LifeRecord {
   target: string;
   epoch: number;
   uptimeSeconds: number;
-  /** When it started, by this host's time since boot and by its wall clock. */
-  bootId: string;
-  startBootSeconds: number;
-  startWallSeconds: number;
+  /** Unix seconds, by this host's clock. */
+  startedAt: number;
 }
 
 /** Who was put on the engine by us in that life by their ids. `DATA_DIR/xray/external-users.json`. */
@@ -171,8 +166,8 @@ export class ExternalEngine implements ProxyEngine {
   private async connected(): Promise<EngineApi> {
     if (this.api !== null) {
       await this.api.uptimeSeconds(PROBE_TIMEOUT_MS).catch((error: unknown) => {
-        // Another family may answer there by now.
-        if (error instanceof ApiRefusedError) this.forget();
+        // It may come back as another, even of another family: users are then set anew.
+        this.forget();
         throw error;
       });
       return this.api;
@@ -211,29 +206,25 @@ export class ExternalEngine implements ProxyEngine {
     return users;
   }
 
+  /**
+   * A number for the engine's present life. It changes only for what is surely another life: a new epoch that is none
+   * would have all traffic counted twice, and one that is missed shows in counters that went down.
+   */
   private async epoch(api: EngineApi): Promise<number> {
     const uptimeSeconds = await api.uptimeSeconds();
-    const [boot, now] = [await bootId(), { boot: uptime(), wall: Date.now() / 1_000 }];
+    const startedAt = Math.round(Date.now() / 1_000) - uptimeSeconds;
     const path = join(this.folder, 'external-life.json');
     const known = await readState<LifeRecord>(path);
-    const started = { boot: now.boot - uptimeSeconds, wall: now.wall - uptimeSeconds };
+    const { target, epoch: last, uptimeSeconds: before, startedAt: startBefore } = known ?? {};
     const goesOn =
-      known?.target === this.target &&
-      known.epoch !== undefined &&
-      uptimeSeconds >= known.uptimeSeconds! &&
-      (known.bootId === boot
-        ? Math.abs(started.boot - known.startBootSeconds!) <= START_TOLERANCE_SECONDS
-        : Math.abs(started.wall - known.startWallSeconds!) <= WALL_TOLERANCE_SECONDS);
-    const epoch = goesOn ? known.epoch! : epochOf(this.target, boot, Math.round(started.wall), uptimeSeconds);
-    const life: LifeRecord = {
-      target: this.target,
-      epoch,
-      uptimeSeconds,
-      bootId: boot,
-      // As it was first seen: taken from each reading it could drift away step by step.
-      startBootSeconds: goesOn && known.bootId === boot ? known.startBootSeconds! : started.boot,
-      startWallSeconds: started.wall,
-    };
+      target === this.target &&
+      last !== undefined &&
+      before !== undefined &&
+      startBefore !== undefined &&
+      uptimeSeconds >= before &&
+      startedAt - startBefore <= START_TOLERANCE_SECONDS;
+    const epoch = goesOn ? last : epochOf(this.target, startedAt, randomUUID());
+    const life: LifeRecord = { target: this.target, epoch, uptimeSeconds, startedAt };
     await writeState(path, life);
     return epoch;
   }

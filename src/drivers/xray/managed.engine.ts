@@ -103,7 +103,7 @@ export class ManagedEngine implements ProxyEngine {
     assertSpec(wanted, capability);
     for (const { certificate } of wanted.inbounds) if (certificate !== null) await assertCertificate(certificate);
     const spec = await this.withUsableLog(wanted);
-    const config = renderConfig(spec, program.family, this.process.socketPath);
+    const config = renderConfig(spec, program, this.process.socketPath);
 
     const engine = await this.process.find();
     if (engine !== null && !anew && (await this.answers(engine))) {
