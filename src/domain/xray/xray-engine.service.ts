@@ -30,6 +30,7 @@ export class XrayEngineService {
   /** What there is and how it does. Asks the engine; `engine_unavailable` when no process drives it. */
   async status(): Promise<XrayEngineView> {
     return this.views.get('status', async () => {
+      await this.engines.whenStarted(XRAY_ENGINE);
       return (await this.engines.command(XRAY_ENGINE, 'status')) as XrayEngineView;
     });
   }

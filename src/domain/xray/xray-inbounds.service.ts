@@ -95,6 +95,7 @@ export class XrayInboundsService {
   /** What the engine at hand can do, asked of the process that drives it. `engine_unavailable`. */
   async capability(): Promise<ProxyCapability> {
     return this.capabilities.get('capability', async () => {
+      await this.engines.whenStarted(XRAY_ENGINE);
       return (await this.engines.command(XRAY_ENGINE, 'capability')) as ProxyCapability;
     });
   }
@@ -113,6 +114,7 @@ export class XrayInboundsService {
    * `engine_refused` with what this engine cannot do, `engine_unavailable`; after an error all is as it was.
    */
   async update(change: XrayInboundChange): Promise<XrayInboundView> {
+    await this.engines.whenStarted(XRAY_ENGINE);
     // An engine that is down may be so because of the inbound: then changing it is what mends it.
     if ((await this.engines.healthOf(XRAY_ENGINE)).state === 'absent') await this.engines.assertUp(XRAY_ENGINE);
     const capability = await this.capability();
