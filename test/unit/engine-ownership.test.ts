@@ -98,10 +98,11 @@ describe('the owner of an engine', () => {
 
   it('lets changes pass that may mend an engine that is down, but none to one that is absent', async () => {
     lock.emit('acquired');
+    handler.state = 'down';
+    const asked = engines.assertDriven('fake');
     await settle();
     handler.takings[0]!.succeed();
-    await settle();
-    handler.state = 'down';
+    await expect(asked).resolves.toBeUndefined();
     await expect(engines.assertUp('fake')).rejects.toMatchObject({ code: 'engine_unavailable' });
     await expect(engines.assertDriven('fake')).resolves.toBeUndefined();
     handler.state = 'absent';

@@ -171,10 +171,7 @@ export class EnginesService implements OnModuleInit, OnApplicationBootstrap, Bef
 
   /** Throws `engine_unavailable` when the engine is known to be down or absent, before anything is written. */
   async assertUp(engine: string): Promise<void> {
-    const driven = this.driven.get(engine);
-    // The first moments after a start are no outage: who asks then waits for what comes of it.
-    if (driven?.owned && !driven.ready && driven.failure === null) await this.whenStarted(engine);
-    const health = await this.healthOf(engine);
+    const health = await this.healthOnceStarted(engine);
     if (health.state !== 'up') throw engineUnavailable(engine, health.message, health.hint);
   }
 
@@ -183,8 +180,9 @@ export class EnginesService implements OnModuleInit, OnApplicationBootstrap, Bef
    * may be what mends it.
    */
   async assertDriven(engine: string): Promise<void> {
-    if ((await this.healthOf(engine)).state === 'down' && (await this.isDriven(engine))) return;
-    await this.assertUp(engine);
+    const health = await this.healthOnceStarted(engine);
+    if (health.state === 'up' || (health.state === 'down' && (await this.isDriven(engine)))) return;
+    throw engineUnavailable(engine, health.message, health.hint);
   }
 
   /** What is known of one engine now, whichever process drives it. */
@@ -246,6 +244,13 @@ export class EnginesService implements OnModuleInit, OnApplicationBootstrap, Bef
       }
       return row;
     });
+  }
+
+  /** The first moments after a start are no outage: who asks then waits for what comes of it. */
+  private async healthOnceStarted(engine: string): Promise<EngineHealth> {
+    const driven = this.driven.get(engine);
+    if (driven?.owned && !driven.ready && driven.failure === null) await this.whenStarted(engine);
+    return this.healthOf(engine);
   }
 
   /** Some process drives it now, however the engine is. */
