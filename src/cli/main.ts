@@ -1,4 +1,5 @@
 import 'reflect-metadata';
+import { existsSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { openapi } from './openapi.command.js';
 import { rotateKey } from './rotate-key.command.js';
@@ -20,6 +21,9 @@ const commands: Record<string, { usage: string; run: Command }> = {
 function flag(args: string[], name: string): boolean {
   return parseArgs({ args, options: { [name]: { type: 'boolean', default: false } } }).values[name] === true;
 }
+
+// As npm start does: the environment wins over the file.
+if (existsSync('.env')) process.loadEnvFile('.env');
 
 const [name = '', ...args] = process.argv.slice(2);
 const command = commands[name];
