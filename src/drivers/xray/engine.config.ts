@@ -1,4 +1,10 @@
-import type { EngineSpec, InboundSpec, ProxyFamily, ProxyProtocol } from '../../domain/xray/proxy-engine.port.js';
+import type {
+  EngineSpec,
+  InboundSpec,
+  ProxyFamily,
+  ProxyNetwork,
+  ProxyProtocol,
+} from '../../domain/xray/proxy-engine.port.js';
 import { type EngineProgram, isAtLeast } from './engine.program.js';
 
 export const API_TAG = 'causeway-api';
@@ -134,30 +140,22 @@ function renderInbound(inbound: InboundSpec, family: ProxyFamily): ConfigInbound
 
 /** One user as an inbound of this protocol takes it. */
 export function renderUser(protocol: ProxyProtocol, user: { id: string; uuid: string; flow: string }): ConfigUser {
-  switch (protocol) {
-    case 'vless':
-      return { id: user.uuid, email: user.id, level: 0, ...(user.flow === '' ? {} : { flow: user.flow }) };
-    case 'vmess':
-      return { id: user.uuid, email: user.id, level: 0, alterId: 0 };
-    case 'trojan':
-      return { password: user.uuid, email: user.id, level: 0 };
-  }
+  const common = { email: user.id, level: 0 } as const;
+  if (protocol === 'trojan') return { password: user.uuid, ...common };
+  if (protocol === 'vmess') return { id: user.uuid, ...common, alterId: 0 };
+  return { id: user.uuid, ...common, ...(user.flow === '' ? {} : { flow: user.flow }) };
 }
 
 function renderNetwork({ network, path, host }: InboundSpec, family: ProxyFamily): Record<string, unknown> {
   const hosted = host === '' ? { path } : { path, host };
-  switch (network) {
-    case 'tcp':
-      return {};
-    case 'ws':
-      return { wsSettings: family === 'xray' ? hosted : { path } };
-    case 'grpc':
-      return { grpcSettings: { serviceName: path } };
-    case 'xhttp':
-      return { xhttpSettings: hosted };
-    case 'httpupgrade':
-      return { httpupgradeSettings: hosted };
-  }
+  const settings: Record<ProxyNetwork, Record<string, unknown>> = {
+    tcp: {},
+    ws: { wsSettings: family === 'xray' ? hosted : { path } },
+    grpc: { grpcSettings: { serviceName: path } },
+    xhttp: { xhttpSettings: hosted },
+    httpupgrade: { httpupgradeSettings: hosted },
+  };
+  return settings[network];
 }
 
 function renderSecurity({ certificate, reality }: InboundSpec): Record<string, unknown> {
