@@ -68,5 +68,5 @@ function toInboundChange(change: XrayInboundSettingsChange): XrayInboundChange {
     restartToCut: change.restart_to_cut,
   };
   // Null says the same as a field that is left out.
-  return Object.fromEntries(Object.entries(values).filter(([, value]) => value != null)) as XrayInboundChange;
+  return Object.fromEntries(Object.entries(values).filter(([, value]) => value != null));
 }

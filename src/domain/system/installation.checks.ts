@@ -27,7 +27,7 @@ export interface InstallationCheck {
   /** What it looks at, as a phrase. */
   description: string;
   limitMs: number;
-  run(): Promise<CheckOutcome>;
+  run: () => Promise<CheckOutcome>;
 }
 
 const LIMIT_MS = 10_000;
@@ -61,16 +61,16 @@ export class InstallationChecks {
       description: string,
       run: () => Promise<CheckOutcome>,
       limitMs = LIMIT_MS,
-    ): InstallationCheck => ({ name, description, limitMs, run: run.bind(this) });
+    ): InstallationCheck => ({ name, description, limitMs, run });
     return [
-      check('database', 'PostgreSQL answers, takes writes, and has the schema of this release', this.database),
-      check('engines', 'All engines that are wanted are up', this.allEngines),
-      check('ports', 'All ports that are meant to be served are', this.allPorts),
-      check('disk', 'The disk of DATA_DIR has room', this.disk),
-      check('data_dir', 'DATA_DIR can be written, and its key is private', this.dataDir),
-      check('backups', 'The newest backup is recent and can be read', this.newestBackup, BACKUPS_LIMIT_MS),
-      check('clock', 'The clock agrees with that of the database', this.clocks),
-      check('forwarding', 'The host forwards what comes out of the tunnels', this.forwarding),
+      check('database', 'PostgreSQL answers, takes writes, and has the schema of this release', () => this.database()),
+      check('engines', 'All engines that are wanted are up', () => this.allEngines()),
+      check('ports', 'All ports that are meant to be served are', () => this.allPorts()),
+      check('disk', 'The disk of DATA_DIR has room', () => this.disk()),
+      check('data_dir', 'DATA_DIR can be written, and its key is private', () => this.dataDir()),
+      check('backups', 'The newest backup is recent and can be read', () => this.newestBackup(), BACKUPS_LIMIT_MS),
+      check('clock', 'The clock agrees with that of the database', () => this.clocks()),
+      check('forwarding', 'The host forwards what comes out of the tunnels', () => this.forwarding()),
     ];
   }
 

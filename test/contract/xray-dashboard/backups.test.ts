@@ -75,7 +75,7 @@ describe('backups', () => {
   });
 
   it('that are not in the list are 404, whatever the name contains', async () => {
-    const names = ['x', '..%2F..%2Fetc%2Fpasswd', '%2e%2e%2fsecret.key', 'a%00b', '%0a', `${'x'.repeat(300)}`];
+    const names = ['x', '..%2F..%2Fetc%2Fpasswd', '%2e%2e%2fsecret.key', 'a%00b', '%0a', 'x'.repeat(300)];
     for (const name of names) {
       for (const [method, path] of [
         ['GET', `/api/backups/${name}/preview`],
