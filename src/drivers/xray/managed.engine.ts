@@ -62,6 +62,7 @@ export class ManagedEngine implements ProxyEngine {
   private readonly journalPath: string;
   private program: EngineProgram | null = null;
   private adopted: Adopted | null = null;
+  private client: { engine: RunningEngine; api: EngineApi } | null = null;
   /** What the config file should hold; null until it was read or written. */
   private written: string | null = null;
   private changed = false;
@@ -313,8 +314,6 @@ export class ManagedEngine implements ProxyEngine {
     this.client = { engine, api: new EngineApi(this.process.target, engine.family) };
     return this.client.api;
   }
-
-  private client: { engine: RunningEngine; api: EngineApi } | null = null;
 
   private letGo(): void {
     this.client?.api.close();
