@@ -109,28 +109,32 @@ export class UsageReportsService {
    * anything are absent. What the samples do not hold yet counts into the day of `now`.
    */
   async daysOfAll(kind: UsageKind, from: Date, to: Date, now: Date): Promise<Map<string, DayUsage[]>> {
-    // One text a subject: many times cheaper to hand over than a row a day.
-    const rows = await this.dataSource.query<{ subject_id: string; days: string }[]>(
-      `SELECT subject_id, string_agg(concat_ws(' ', day, bytes, conns), ',') AS days
-         FROM (SELECT subject_id, extract(epoch FROM at - $3::timestamptz)::int / 86400 AS day, rx + tx AS bytes, conns
-                 FROM usage_days WHERE kind = $1 AND at >= $3 AND at < $4
-               UNION ALL
-               SELECT subject_id, $5::int, rx_total + tx_total - rx_booked - tx_booked, conns_total - conns_booked
-                 FROM usage_counters
-                WHERE kind = $1 AND $5 >= 0
-                  AND (rx_total <> rx_booked OR tx_total <> tx_booked OR conns_total <> conns_booked)) d
-        WHERE subject_id <> $2
-        GROUP BY subject_id`,
-      [USAGE_KINDS[kind], kindSubject(kind), from, to, now < to ? Math.floor((+now - +from) / DAY_MS) : -1],
-    );
+    // Three texts a subject: many times cheaper to hand over than a row a day, or than arrays, which `pg` reads slowly.
+    const rows = await this.dataSource.transaction(async (tx) => {
+      // Not extract(), which reckons in numeric. The sums of thousands of subjects stay in memory.
+      await tx.query(`SET LOCAL work_mem = '32MB'`);
+      return tx.query<{ subject_id: string; days: string; bytes: string; conns: string }[]>(
+        `SELECT subject_id, array_agg(day)::text AS days, array_agg(bytes)::text AS bytes, array_agg(conns)::text AS conns
+           FROM (SELECT subject_id, date_part('epoch', at - $3::timestamptz)::int / 86400 AS day, rx + tx AS bytes,
+                        conns::bigint AS conns
+                   FROM usage_days WHERE kind = $1 AND at >= $3 AND at < $4
+                 UNION ALL
+                 SELECT subject_id, $5::int, rx_total + tx_total - rx_booked - tx_booked, conns_total - conns_booked
+                   FROM usage_counters
+                  WHERE kind = $1 AND $5 >= 0
+                    AND (rx_total <> rx_booked OR tx_total <> tx_booked OR conns_total <> conns_booked)) d
+          WHERE subject_id <> $2
+          GROUP BY subject_id`,
+        [USAGE_KINDS[kind], kindSubject(kind), from, to, now < to ? Math.floor((+now - +from) / DAY_MS) : -1],
+      );
+    });
+    const numbers = (text: string) => text.slice(1, -1).split(',').map(Number);
     return new Map(
-      rows.map((row) => [
-        row.subject_id,
-        row.days.split(',').map((text) => {
-          const [day = 0, bytes = 0, conns = 0] = text.split(' ').map(Number);
-          return { day, bytes, conns };
-        }),
-      ]),
+      rows.map((row) => {
+        const [bytes, conns] = [numbers(row.bytes), numbers(row.conns)];
+        const days = numbers(row.days).map((day, at) => ({ day, bytes: bytes[at] ?? 0, conns: conns[at] ?? 0 }));
+        return [row.subject_id, days];
+      }),
     );
   }
 

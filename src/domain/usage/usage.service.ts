@@ -209,6 +209,22 @@ export class UsageService {
   }
 
   /**
+   * Says what an engine shows of subjects that came back by `revive` and were not read since, where it kept counting
+   * them under the same name: that is in their totals already. Others are left alone.
+   */
+  async resume(epoch: number, readings: UsageReading[], manager?: EntityManager): Promise<void> {
+    if (readings.length === 0) return;
+    await this.write(manager, (transaction) =>
+      transaction.query(
+        `UPDATE usage_counters c SET epoch = $1, rx_last = r.rx, tx_last = r.tx
+           FROM unnest($2::uuid[], $3::bigint[], $4::bigint[]) AS r (subject_id, rx, tx)
+          WHERE c.subject_id = r.subject_id AND c.epoch = 0`,
+        [epoch, readings.map(({ subjectId }) => subjectId), readings.map(({ rx }) => rx), readings.map(({ tx }) => tx)],
+      ),
+    );
+  }
+
+  /**
    * Moves what the samples do not hold yet into the minute, hour and day of `at`. Whatever the clock does, each byte
    * goes there once. Returns how many subjects moved, each kind being one as well.
    */
