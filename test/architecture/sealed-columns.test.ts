@@ -16,7 +16,9 @@ describe('columns of bytes', () => {
       .flatMap((entity) => entity.columns.map((column) => ({ entity, column })))
       .filter(({ column }) => column.type === 'bytea')
       .map(({ entity, column }) => `${entity.tableName}.${column.databaseName}`);
-    const known = BACKUP_TABLES.flatMap((table) => Object.keys(table.sealed).map((column) => `${table.name}.${column}`));
+    const known = BACKUP_TABLES.flatMap((table) =>
+      Object.keys(table.sealed).map((column) => `${table.name}.${column}`),
+    );
     expect(known.length).toBeGreaterThan(5);
     expect(columns.filter((column) => !notSealed.has(column)).sort()).toEqual([...known].sort());
   });
