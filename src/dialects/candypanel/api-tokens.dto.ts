@@ -17,8 +17,11 @@ export class ApiTokenPutRequest {
   @IsText(1, 512)
   token: string;
 
-  /** What it may do: all that an admin may, or nothing but verify payments. */
-  @ApiPropertyOptional({ enum: scopes, default: 'admin' })
+  /**
+   * What it may do: all that an admin may, or nothing but verify payments. Left out, a new token is an admin's, and one
+   * that is there keeps what it has.
+   */
+  @ApiPropertyOptional({ enum: scopes })
   @IsOptional()
   @IsIn(scopes, { message: `scope must be one of ${scopes.join(', ')}` })
   scope?: ApiTokenScope | null;

@@ -18,7 +18,7 @@ export interface NewApiToken {
   name: string;
   /** 16 to 512 visible ASCII characters. */
   token: string;
-  /** `admin` unless told. */
+  /** Unless told: as it was, `admin` for a new one. */
   scope?: ApiTokenScope | undefined;
 }
 
@@ -69,7 +69,7 @@ export class ApiTokensService implements OnModuleInit, OnApplicationBootstrap {
    * another name).
    */
   async upsert(wanted: NewApiToken): Promise<void> {
-    const { name, token, scope = 'admin' } = wanted;
+    const { name, token } = wanted;
     if (name.length < 1 || name.length > 64 || /[\p{Cc}\p{Cs}\p{Zl}\p{Zp}]/u.test(name)) {
       throw apiTokenInvalid('The name of an API token has 1 to 64 characters and no control characters');
     }
@@ -77,6 +77,8 @@ export class ApiTokensService implements OnModuleInit, OnApplicationBootstrap {
     try {
       await this.dataSource.transaction(async (tx) => {
         const known = await tx.findOne(ApiToken, { where: { name }, lock: { mode: 'pessimistic_write' } });
+        // A narrow token must not become an admin's by being given another value.
+        const scope = wanted.scope ?? known?.scope ?? 'admin';
         const sealed = this.secretBox.seal(API_TOKEN_LABEL, token);
         await tx.upsert(ApiToken, { name, scope, token: sealed, tokenHash: this.hashOf(token) }, ['name']);
         await this.events.record(

@@ -60,6 +60,10 @@ describe('API tokens', () => {
     expect((await put({ name: 'pay', token: 'payments-token-0123', scope: 'payments:verify' })).status).toBe(200);
     expect(await use('payments-token-0123')).toMatchObject({ status: 403, body: { detail: expect.any(String) } });
     expect((await put({ name: 'pay', token: 'payments-token-0123', scope: 'everything' })).status).toBe(400);
+    expect((await put({ name: 'pay', token: 'payments-token-4567' })).status).toBe(200);
+    expect((await use('payments-token-4567')).status).toBe(403);
+    expect((await put({ name: 'pay', token: 'payments-token-4567', scope: 'admin' })).status).toBe(200);
+    expect((await use('payments-token-4567')).status).toBe(200);
     await panel.call('DELETE', '/api-tokens/pay');
   });
 
