@@ -7,7 +7,7 @@ import { Config } from '../platform/config/config.js';
 import { equalSecrets } from '../platform/crypto/constant-time.js';
 import { ServerController } from './dialect-controller.decorator.js';
 import { HttpMetrics } from './http.metrics.js';
-import { bearerToken } from './request-caller.js';
+import { bearerToken, isForwarded } from './request-caller.js';
 
 @ServerController()
 export class MetricsController {
@@ -44,9 +44,7 @@ export class MetricsController {
   }
 }
 
-/** A proxy on this host would make the whole world look local: its header says so. */
 function isThisHost(request: FastifyRequest): boolean {
-  const forwarded = ['x-forwarded-for', 'forwarded', 'x-real-ip', 'via'].some((name) => name in request.headers);
   const peer = request.raw.socket.remoteAddress ?? '';
-  return !forwarded && /^(127\.|::1$|::ffff:127\.)/.test(peer);
+  return !isForwarded(request) && /^(127\.|::1$|::ffff:127\.)/.test(peer);
 }

@@ -43,6 +43,17 @@ export function cleanForwardedFor(header: string | string[]): string | null {
   return addresses.length === 0 ? null : addresses.join(', ');
 }
 
+/** Whether the request came through a proxy, as that says. A proxy on this host makes the whole world look local. */
+export function isForwarded(request: FastifyRequest): boolean {
+  return ['x-forwarded-for', 'forwarded', 'x-real-ip', 'via'].some((name) => name in request.headers);
+}
+
+/** The caller's address; null when it came through a proxy that TRUST_PROXY does not name: it may be anybody's. */
+export function callerAddress(request: FastifyRequest): string | null {
+  const trusted = (request.ips?.length ?? 1) > 1;
+  return isForwarded(request) && !trusted ? null : request.ip;
+}
+
 /** Stands for a token in a key without keeping the token. */
 export function fingerprint(token: string): string {
   return createHash('sha256').update(token).digest('base64url').slice(0, 22);

@@ -1,7 +1,9 @@
-import { Body, Get, Headers, HttpCode, Ip, Post } from '@nestjs/common';
+import { Body, Get, Headers, HttpCode, Post, Req } from '@nestjs/common';
 import { ApiHeader } from '@nestjs/swagger';
+import type { FastifyRequest } from 'fastify';
 import type { Principal } from '../../domain/auth/principal.js';
 import { SetupService } from '../../domain/system/setup.service.js';
+import { callerAddress } from '../../http/request-caller.js';
 import { Answers, CurrentPrincipal, Public } from '../../http/route.decorators.js';
 import { CandyPanelApi } from './candypanel.api.js';
 import { Confirmation } from './envelope.dto.js';
@@ -27,10 +29,14 @@ export class InstallController {
   async install(
     @Body() body: InstallRequest,
     @CurrentPrincipal() principal: Principal | null,
-    @Ip() remoteAddress: string,
+    @Req() request: FastifyRequest,
     @Headers('x-setup-token') setupToken?: string,
   ): Promise<Confirmation> {
-    await this.setup.install(toInstallation(body), { principal, remoteAddress, setupToken });
+    await this.setup.install(toInstallation(body), {
+      principal,
+      remoteAddress: callerAddress(request),
+      setupToken,
+    });
     return done('Installed successfully!');
   }
 

@@ -38,7 +38,8 @@ export interface InstallRequest {
 export interface InstallCaller {
   /** Whose token came with the request; null without one. */
   principal: Principal | null;
-  remoteAddress: string;
+  /** Null when it is not known. */
+  remoteAddress: string | null;
   /** Header X-Setup-Token. */
   setupToken: string | undefined;
 }
@@ -182,8 +183,8 @@ export class SetupService implements OnApplicationBootstrap {
 }
 
 /** Not loopback, not a private network: whoever asks from there may be anybody. */
-function isPublicAddress(address: string): boolean {
-  if (!ipaddr.isValid(address)) return true;
+function isPublicAddress(address: string | null): boolean {
+  if (address === null || !ipaddr.isValid(address)) return true;
   const range = ipaddr.process(address).range();
   return !['loopback', 'private', 'linkLocal', 'uniqueLocal', 'carrierGradeNat'].includes(range);
 }

@@ -164,7 +164,7 @@ describe('installing from a private address with weak passwords allowed', () => 
     await server?.cleanup();
   });
 
-  it('takes the documented body as it stands, without a set-up token', async () => {
+  it('takes the documented body as it stands, without a set-up token, but not through a proxy', async () => {
     const body = {
       server_ip: server.endpointHost,
       wg_port: '51820',
@@ -174,15 +174,19 @@ describe('installing from a private address with weak passwords allowed', () => 
       admin_password: 'admin',
     };
     const script = `
-      const answer = await fetch('http://127.0.0.1:8000/install', {
-        method: 'POST',
-        headers: { 'content-type': 'application/json' },
-        body: ${JSON.stringify(JSON.stringify(body))},
-      });
-      console.log(answer.status, await answer.text());
+      for (const forwarded of [{ 'x-forwarded-for': '127.0.0.1' }, { via: '1.1 proxy' }, {}]) {
+        const answer = await fetch('http://127.0.0.1:8000/install', {
+          method: 'POST',
+          headers: { 'content-type': 'application/json', ...forwarded },
+          body: ${JSON.stringify(JSON.stringify(body))},
+        });
+        console.log(answer.status, await answer.text());
+      }
     `;
     const { stdout } = await server.exec([process.execPath, '--input-type=module', '-e', script]);
-    expect(stdout.trim()).toBe(`200 ${JSON.stringify(done('Installed successfully!'))}`);
+    const answers = stdout.trim().split('\n');
+    expect(answers.map((line) => line.slice(0, 3))).toEqual(['403', '403', '200']);
+    expect(answers[2]).toBe(`200 ${JSON.stringify(done('Installed successfully!'))}`);
     const login = await request(server, 'POST', '/login', { body: { username: 'admin', password: 'admin' } });
     expect(login).toMatchObject({ status: 200, body: { access_token: expect.any(String), token_type: 'bearer' } });
   });
