@@ -40,6 +40,7 @@ describe('limits in Redis', () => {
     expect(await two.increment('a', 500, 2)).toMatchObject({ totalHits: 2, isBlocked: false });
     expect(await one.increment('a', 500, 2)).toEqual({
       totalHits: 3,
+      endsAt: expect.any(Number) as number,
       isBlocked: true,
       timeToExpire: 1,
       timeToBlockExpire: 1,

@@ -7,9 +7,9 @@ describe('counting in fixed windows', () => {
     let now = 1_000;
     const storage = new FixedWindowStorage(() => now);
     const hit = () => storage.count('a', 60_000, 2);
-    expect(hit()).toEqual({ totalHits: 1, timeToExpire: 60, isBlocked: false, timeToBlockExpire: 0 });
+    expect(hit()).toEqual({ totalHits: 1, timeToExpire: 60, isBlocked: false, timeToBlockExpire: 0, endsAt: 61 });
     now += 30_500;
-    expect(hit()).toMatchObject({ totalHits: 2, timeToExpire: 30, isBlocked: false });
+    expect(hit()).toMatchObject({ totalHits: 2, timeToExpire: 30, isBlocked: false, endsAt: 61 });
     expect(hit()).toMatchObject({ totalHits: 3, isBlocked: true, timeToBlockExpire: 30 });
     now += 29_500;
     expect(hit()).toMatchObject({ totalHits: 1, timeToExpire: 60, isBlocked: false });

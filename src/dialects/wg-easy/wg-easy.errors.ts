@@ -47,12 +47,15 @@ const codes = {
 /** A missing second factor too: the contract knows one answer to a login that failed. */
 const badLogin = () => 'Incorrect Password';
 
+const limited = () => 'Rate limit exceeded';
+
 export const wgEasy: Dialect = {
   name: 'wg-easy',
   prefixes: ['/api/session', '/api/wireguard'],
   status,
   texts: {
-    rate_limited: () => 'Rate limit exceeded',
+    rate_limited: limited,
+    login_limited: limited,
     wrong_credentials: badLogin,
     totp_required: badLogin,
     totp_wrong: badLogin,

@@ -2,7 +2,15 @@ import { Injectable } from '@nestjs/common';
 import type { ThrottlerStorage } from '@nestjs/throttler';
 
 /** What a storage says of one more hit. Times are whole seconds. */
-export type WindowRecord = Awaited<ReturnType<ThrottlerStorage['increment']>>;
+export interface WindowRecord extends Awaited<ReturnType<ThrottlerStorage['increment']>> {
+  /** Epoch seconds: the same for all hits of a window. */
+  endsAt: number;
+}
+
+/** A throttler's storage that also tells when the window ends. `ttl` in milliseconds. */
+export interface LimitStorage extends ThrottlerStorage {
+  increment(key: string, ttl: number, limit: number, block: number, name: string): Promise<WindowRecord>;
+}
 
 interface Window {
   hits: number;
@@ -16,7 +24,7 @@ const MAX_WINDOWS = 100_000;
  * Past 100,000 keys the oldest windows go first, so an attacker with many addresses costs bounded memory.
  */
 @Injectable()
-export class FixedWindowStorage implements ThrottlerStorage {
+export class FixedWindowStorage implements LimitStorage {
   private readonly windows = new Map<string, Window>();
 
   constructor(
@@ -40,7 +48,7 @@ export class FixedWindowStorage implements ThrottlerStorage {
       this.windows.set(key, window);
     }
     window.hits += 1;
-    return recordOf(window.hits, window.endsAt - now, limit);
+    return recordOf(window.hits, window.endsAt, now, limit);
   }
 
   get size(): number {
@@ -58,8 +66,15 @@ export class FixedWindowStorage implements ThrottlerStorage {
   }
 }
 
-export function recordOf(hits: number, remainingMs: number, limit: number): WindowRecord {
-  const seconds = Math.max(1, Math.ceil(remainingMs / 1000));
+/** `endsAt` and `now` in Unix milliseconds. */
+export function recordOf(hits: number, endsAt: number, now: number, limit: number): WindowRecord {
+  const seconds = Math.max(1, Math.ceil((endsAt - now) / 1000));
   const isBlocked = hits > limit;
-  return { totalHits: hits, timeToExpire: seconds, isBlocked, timeToBlockExpire: isBlocked ? seconds : 0 };
+  return {
+    totalHits: hits,
+    timeToExpire: seconds,
+    isBlocked,
+    timeToBlockExpire: isBlocked ? seconds : 0,
+    endsAt: Math.ceil(endsAt / 1000),
+  };
 }

@@ -1,5 +1,4 @@
 import { Inject, Injectable } from '@nestjs/common';
-import type { ThrottlerStorage } from '@nestjs/throttler';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { DomainError } from '../../domain/domain-error.js';
 import { Config } from '../../platform/config/config.js';
@@ -9,6 +8,7 @@ import { DialectRegistry } from '../dialect.registry.js';
 import { addressKey } from '../request-caller.js';
 import { routeInfoOf } from '../route-info.js';
 import { CallerKeys } from './caller-keys.js';
+import type { LimitStorage } from './fixed-window.storage.js';
 
 /** Injects the storage of the counters: memory, or Redis when replicas share it. */
 export const LIMIT_STORAGE = Symbol('LIMIT_STORAGE');
@@ -29,7 +29,7 @@ export class RateLimits {
     private readonly config: Config,
     private readonly dialects: DialectRegistry,
     private readonly callers: CallerKeys,
-    @Inject(LIMIT_STORAGE) private readonly storage: ThrottlerStorage,
+    @Inject(LIMIT_STORAGE) private readonly storage: LimitStorage,
     private readonly log: AppLogger,
   ) {}
 
@@ -44,12 +44,12 @@ export class RateLimits {
       route?.limit?.perMinute ?? (caller.authenticated ? dialect.limits.authenticated : dialect.limits.anonymous);
     const limit = Math.max(1, Math.floor(documented * this.config.rateLimitFactor));
     if (limit === Infinity) {
-      writeHeaders(dialect, reply, documented, documented, WINDOW_MS / 1000);
+      writeHeaders(dialect, reply, documented, documented, Math.ceil((Date.now() + WINDOW_MS) / 1000));
       return;
     }
     const key = `${dialect.name}|${keyOf(request, route?.limit?.scope ?? 'caller', caller)}`;
     const window = await this.storage.increment(key, WINDOW_MS, limit, 0, 'default');
-    writeHeaders(dialect, reply, limit, limit - window.totalHits, window.timeToExpire);
+    writeHeaders(dialect, reply, limit, limit - window.totalHits, window.endsAt);
     if (!window.isBlocked) return;
     throw new DomainError('limited', 'rate_limited', 'Rate limit exceeded', {
       retryAfterSeconds: window.timeToBlockExpire,
@@ -75,16 +75,17 @@ function keyOf(
   const route = routeInfoOf(request)?.limit;
   // A route with a limit of its own counts apart from the dialect's others.
   const bucket = route ? `${request.method} ${request.routeOptions.url ?? ''}` : '';
-  if (scope === 'global') return bucket;
+  // Strangers, who are turned away next, must not use up what all callers share.
+  if (scope === 'global' && caller.authenticated) return bucket;
   if (scope === 'address') return `${bucket}|${addressKey(request.ip)}`;
   return `${bucket}|${scope === 'session' ? caller.session : caller.key}`;
 }
 
-function writeHeaders(dialect: Dialect, reply: FastifyReply, limit: number, remaining: number, seconds: number): void {
+function writeHeaders(dialect: Dialect, reply: FastifyReply, limit: number, remaining: number, endsAt: number): void {
   if (!dialect.limits.headers) return;
   void reply.headers({
     'x-ratelimit-limit': limit,
     'x-ratelimit-remaining': Math.max(0, remaining),
-    'x-ratelimit-reset': Math.floor(Date.now() / 1000) + seconds,
+    'x-ratelimit-reset': endsAt,
   });
 }

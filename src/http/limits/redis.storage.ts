@@ -1,7 +1,6 @@
 import type { OnApplicationShutdown } from '@nestjs/common';
-import type { ThrottlerStorage } from '@nestjs/throttler';
 import { Redis } from 'ioredis';
-import { FixedWindowStorage, recordOf, type WindowRecord } from './fixed-window.storage.js';
+import { FixedWindowStorage, type LimitStorage, recordOf, type WindowRecord } from './fixed-window.storage.js';
 
 /** One round trip, atomic: counts and starts the window when there is none. */
 const SCRIPT = `
@@ -19,7 +18,7 @@ const WARN_EVERY_MS = 60_000;
  * Counts hits in fixed windows that all replicas share. While Redis does not answer within 250 ms, this process counts
  * alone and says so in the log once a minute: a cache that is down must not shut the API.
  */
-export class RedisStorage implements ThrottlerStorage, OnApplicationShutdown {
+export class RedisStorage implements LimitStorage, OnApplicationShutdown {
   private readonly redis: Redis;
   private readonly fallback = new FixedWindowStorage();
   private warnedAt = 0;
@@ -44,7 +43,8 @@ export class RedisStorage implements ThrottlerStorage, OnApplicationShutdown {
   async increment(key: string, ttl: number, limit: number): Promise<WindowRecord> {
     try {
       const [hits, left] = (await this.redis.eval(SCRIPT, 1, key, ttl)) as [number, number];
-      return recordOf(hits, left, limit);
+      const now = Date.now();
+      return recordOf(hits, now + left, now, limit);
     } catch (error) {
       this.say(error as Error);
       return this.fallback.count(key, ttl, limit);

@@ -72,6 +72,8 @@ describe("wg-easy's limits", () => {
     const token = await login();
     const path = '/api/wireguard/client/00000000-0000-4000-8000-000000000000';
     const remove = () => send('DELETE', path, newAddress(), { token });
+    const stranger = newAddress();
+    expect(await statuses(11, () => send('DELETE', path, stranger))).toEqual([...times(10, 401), 429]);
     expect(await statuses(10, remove)).not.toContain(429);
     expect((await remove()).status).toBe(429);
     expect((await send('GET', path, newAddress(), { token })).status).toBe(404);

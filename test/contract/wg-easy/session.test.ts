@@ -133,3 +133,18 @@ describe('documented limits', () => {
     expect(limited).toBeGreaterThanOrEqual(1);
   });
 });
+
+describe('guessing the password', () => {
+  it('ends in the documented 429, whatever the volume limits are', async () => {
+    await server.restart({ RATE_LIMITS: 'off' });
+    const headers = from();
+    const guess = () =>
+      request<{ retryAfter: number }>(server, 'POST', '/api/session', { body: { password: 'no' }, headers });
+    for (let attempt = 0; attempt < 5; attempt += 1) expect((await guess()).status).toBe(401);
+    const answer = await guess();
+    expect(answer.status).toBe(429);
+    expect(answer.body).toEqual({ error: 'Rate limit exceeded', retryAfter: expect.any(Number) as number });
+    expect(answer.body.retryAfter).toBeGreaterThan(20);
+    expect(Number(answer.headers['retry-after'])).toBe(answer.body.retryAfter);
+  });
+});
