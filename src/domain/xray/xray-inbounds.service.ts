@@ -243,8 +243,8 @@ function toView(row: XrayInbound): XrayInboundView {
 /** The engine has nothing to do: what differs stands in links only. */
 function servesTheSame(before: XrayInbound, after: XrayInbound): boolean {
   const served = (row: XrayInbound) => {
-    const { serverHost, fp, restartToCut, ...rest } = valuesOf(row);
-    return JSON.stringify([rest, row.certificatePem, row.keyPem?.toString('base64')]);
+    const values = { ...valuesOf(row), serverHost: '', fp: '', restartToCut: false };
+    return JSON.stringify([values, row.certificatePem, row.keyPem?.toString('base64')]);
   };
   return served(before) === served(after);
 }

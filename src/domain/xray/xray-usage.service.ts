@@ -186,8 +186,8 @@ function topDomains(sums: readonly DomainSum[], by: 'conns' | 'bytes'): DomainVa
 
 /** `usage` covers `covered` days, of which the last `days` are shown. */
 function userDays(person: Person, usage: readonly DayUsage[], days: number, covered: number): UserDays {
-  const bytes = new Array<number>(covered).fill(0);
-  const conns = new Array<number>(covered).fill(0);
+  const bytes = Array.from({ length: covered }, () => 0);
+  const conns = Array.from({ length: covered }, () => 0);
   for (const entry of usage) {
     bytes[entry.day] = (bytes[entry.day] ?? 0) + entry.bytes;
     conns[entry.day] = (conns[entry.day] ?? 0) + entry.conns;

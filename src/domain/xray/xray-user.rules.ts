@@ -1,6 +1,6 @@
 import { xrayAliasInvalid, xrayEmailInvalid, xrayUserLimitInvalid } from './xray.errors.js';
 
-const EMAIL = /^[^\s"'`$\{\}<>@\p{Cc}\p{Cf}\p{Cs}]+@[^\s"'`$\{\}<>@\p{Cc}\p{Cf}\p{Cs}]+$/u;
+const EMAIL = /^[^\s"'`${}<>@\p{Cc}\p{Cf}\p{Cs}]+@[^\s"'`${}<>@\p{Cc}\p{Cf}\p{Cs}]+$/u;
 const MAX_BYTES = 2n ** 63n - 1n;
 
 /** A user's email as it is stored and shown. Throws `xray_email_invalid`. */
