@@ -12,6 +12,8 @@ import { WIREGUARD_ENGINE } from '../interfaces/interfaces.service.js';
 import { SettingsService } from '../settings/settings.service.js';
 import { UsageService } from '../usage/usage.service.js';
 import { type RetiredDevice, TunnelRowsService, type WantedClient, type WantedDevice } from './tunnel-rows.service.js';
+import { PacketRulesService } from './packet-rules.service.js';
+import { problemText } from './problem.text.js';
 import {
   ForeignDeviceError,
   TunnelPort,
@@ -55,13 +57,13 @@ export class WireguardEngine implements EngineHandler, OnModuleInit {
   private retired: RetiredDevice[] = [];
   private loadedAt = 0;
   private leaveTimer: NodeJS.Timeout | null = null;
-  private firewallProblem: string | null = null;
 
   constructor(
     private readonly config: Config,
     private readonly engines: EnginesService,
     private readonly port: TunnelPort,
     private readonly rows: TunnelRowsService,
+    private readonly packetRules: PacketRulesService,
     private readonly usage: UsageService,
     private readonly settings: SettingsService,
     private readonly events: EventsService,
@@ -100,9 +102,9 @@ export class WireguardEngine implements EngineHandler, OnModuleInit {
     const broken = wanted.filter((device) => !device.live);
     const stuck = [...this.devices.values()].filter((device) => !device.row.enabled && !isGone(device));
     const problems = [...broken, ...stuck].map(
-      (device) => `${device.row.name}: ${device.problem ? told(device.problem) : 'not in line yet'}`,
+      (device) => `${device.row.name}: ${device.problem ? problemText(device.problem) : 'not in line yet'}`,
     );
-    if (this.firewallProblem) problems.push(this.firewallProblem);
+    if (this.packetRules.problem) problems.push(this.packetRules.problem);
     const message =
       problems.length > 0
         ? problems.join('; ')
@@ -133,8 +135,8 @@ export class WireguardEngine implements EngineHandler, OnModuleInit {
     }
     if (interfaceIds.length > 0) await this.applyInterfaces(interfaceIds, failures);
     if (interfaceIds.length > 0 || keys.includes('firewall')) await this.applyFirewall();
-    if (keys.includes('firewall') && this.firewallProblem !== null) {
-      failures.set('firewall', engineUnavailable(this.id, this.firewallProblem));
+    if (keys.includes('firewall') && this.packetRules.problem !== null) {
+      failures.set('firewall', engineUnavailable(this.id, this.packetRules.problem));
     }
     if (clientIds.length > 0) await this.applyClients(clientIds, failures);
     return failures;
@@ -168,7 +170,7 @@ export class WireguardEngine implements EngineHandler, OnModuleInit {
     await this.enforce();
     if (!this.capability.backend) return;
     await this.removeRetired();
-    let rulesDiffer = whole || this.firewallProblem !== null;
+    let rulesDiffer = whole || this.packetRules.problem !== null;
     for (const device of this.devices.values()) {
       if (await this.repair(device, readings.get(device.row.interfaceId), whole)) rulesDiffer = true;
     }
@@ -549,30 +551,8 @@ export class WireguardEngine implements EngineHandler, OnModuleInit {
 
   private async applyFirewall(): Promise<void> {
     if (!this.capability.backend) return;
-    const [allowPeers, allowHost, allowLan] = await Promise.all([
-      this.settings.get('allow_peers'),
-      this.settings.get('allow_host'),
-      this.settings.get('allow_lan'),
-    ]);
     const live = [...this.devices.values()].filter((device) => device.row.enabled && device.live);
-    try {
-      await this.port.ensureFirewall(
-        live.map(({ row }) => ({
-          device: row.name,
-          ranges: [row.range],
-          listenPort: row.spec.listenPort,
-          allowPeers,
-          allowHost,
-          allowLan,
-        })),
-      );
-      this.firewallProblem = null;
-    } catch (error) {
-      // Tunnels without NAT are better than none; the problem stands in health until it is mended.
-      const problem = `firewall: ${told(error)}`;
-      if (problem !== this.firewallProblem) this.log.error('firewall could not be set', { err: error });
-      this.firewallProblem = problem;
-    }
+    await this.packetRules.apply(live.map((device) => device.row));
   }
 
   private noteProblem(device: Device, error: unknown): Error {
@@ -605,13 +585,7 @@ function isGone(device: Device): boolean {
 function asDomainError(error: unknown): DomainError {
   if (error instanceof DomainError) return error;
   const refused = error instanceof ForeignDeviceError || error instanceof TunnelRefusedError;
-  return refused ? engineRefused(WIREGUARD_ENGINE, error.message) : engineUnavailable(WIREGUARD_ENGINE, told(error));
-}
-
-/** What may be read by callers. Of what nobody expected only the log says more. */
-function told(error: unknown): string {
-  const expected = [DomainError, ForeignDeviceError, TunnelRefusedError, TunnelUnavailableError];
-  return expected.some((kind) => error instanceof kind)
-    ? (error as Error).message
-    : 'an unexpected failure, see the log of this server';
+  return refused
+    ? engineRefused(WIREGUARD_ENGINE, error.message)
+    : engineUnavailable(WIREGUARD_ENGINE, problemText(error));
 }
