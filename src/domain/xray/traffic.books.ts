@@ -70,6 +70,24 @@ export class TrafficBooks {
     }
   }
 
+  /**
+   * Goes on with the books of users whom a restore brought back: engines never forget whom they served, and what they
+   * counted before is booked already. To be called before such users are let in.
+   */
+  async takeUp(): Promise<void> {
+    const userIds = await this.rows.revived();
+    // One that does not run counts from zero.
+    if (userIds.length === 0 || (await this.port.status()).state !== 'running') return;
+    const reading = await this.port.readUsage();
+    const counted = countedOf(reading, new Set(userIds));
+    const readings = userIds.map((userId) => {
+      const { up, down } = counted.get(userId) ?? { up: 0, down: 0 };
+      return { subjectId: userId, rx: up, tx: down, latestHandshake: 0 };
+    });
+    await this.usage.resume(reading.epoch, readings);
+    for (const [userId, { up, down }] of counted) this.last.set(userId, { up, down, epoch: reading.epoch });
+  }
+
   /** Reads the log up to now, so that the addresses are those of now. Nothing is booked by it. */
   async look(users: ReadonlyMap<string, WantedUser>, capability: ProxyCapability): Promise<void> {
     await this.readLog(users, capability, LOG_BYTES_A_LOOK);

@@ -174,6 +174,15 @@ export class XrayRowsService {
     );
   }
 
+  /** Users whom a restore brought back after their books were closed, and whom nobody has read since. */
+  async revived(): Promise<string[]> {
+    const rows = await this.dataSource.query<{ id: string }[]>(
+      `SELECT x.id FROM xray_users x JOIN usage_counters u ON u.subject_id = x.id
+        WHERE u.epoch = 0 AND u.rx_total + u.tx_total > 0`,
+    );
+    return rows.map((row) => row.id);
+  }
+
   /** The addresses of those who were online when somebody last looked. */
   async lastAddresses(): Promise<{ userId: string; addresses: string[] }[]> {
     const rows = await this.dataSource.query<{ subject_id: string; addresses: string[] }[]>(

@@ -175,6 +175,7 @@ export class XrayEngine implements EngineHandler, OnModuleInit {
 
   private async load(): Promise<void> {
     const [inbound, users] = await Promise.all([this.rows.inbound(), this.rows.users()]);
+    if (!this.absent()) await this.books.takeUp();
     this.inbound = inbound;
     this.users = new Map(users.map((user) => [user.userId, user]));
     this.loadedAt = this.clock.monotonicMs();
