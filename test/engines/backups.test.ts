@@ -269,8 +269,11 @@ describe('a preview', () => {
           ],
         },
         settings: {
-          count: 4,
-          items: expect.arrayContaining([{ kind: 'setting', name: 'dns' }]) as unknown,
+          count: 5,
+          items: expect.arrayContaining([
+            { kind: 'setting', name: 'dns' },
+            { kind: 'setting', name: 'xray_dashboard' },
+          ]) as unknown,
         },
       },
     });

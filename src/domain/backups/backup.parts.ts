@@ -3,6 +3,7 @@ import { CLIENT_KEY_LABEL, PRESHARED_KEY_LABEL } from '../clients/clients.servic
 import { INTERFACE_KEY_LABEL } from '../interfaces/interfaces.service.js';
 import { SETTING_LABEL } from '../settings/settings.service.js';
 import { TOTP_SECRET_LABEL } from '../users/totp.service.js';
+import { REALITY_KEY_LABEL, TLS_KEY_LABEL } from '../xray/xray-inbounds.service.js';
 import type { TableSource } from './archive.body.js';
 import { backupPartUnknown } from './backups.errors.js';
 
@@ -12,14 +13,14 @@ export const BACKUP_PARTS = ['users', 'inbounds', 'wireguard', 'settings'] as co
 export type BackupPart = (typeof BACKUP_PARTS)[number];
 
 /** What the rows of a table are to people. */
-export type BackupKind = 'user' | 'api_token' | 'setting' | 'interface' | 'client';
+export type BackupKind = 'user' | 'api_token' | 'xray_user' | 'inbound' | 'setting' | 'interface' | 'client';
 
 /** A table of scope `config`. */
 export interface BackupTable extends TableSource {
   part: BackupPart;
   kind: BackupKind;
-  /** The column that names a row to people, and what stands before its value. */
-  nameColumn: string;
+  /** The column that names a row to people, and what stands before its value; without a column, all of the name. */
+  nameColumn?: string;
   namePrefix?: string;
   /** Columns with sealed values, each with its label. */
   sealed: Readonly<Record<string, string>>;
@@ -29,7 +30,24 @@ export interface BackupTable extends TableSource {
 export const BACKUP_TABLES: readonly BackupTable[] = [
   { name: 'users', part: 'users', kind: 'user', nameColumn: 'username', sealed: { totp_secret: TOTP_SECRET_LABEL } },
   { name: 'api_tokens', part: 'users', kind: 'api_token', nameColumn: 'name', sealed: { token: API_TOKEN_LABEL } },
+  {
+    name: 'xray_users',
+    part: 'users',
+    kind: 'xray_user',
+    nameColumn: 'email',
+    // Who is being removed is gone.
+    where: 'removed_at IS NULL',
+    sealed: {},
+  },
+  {
+    name: 'xray_inbounds',
+    part: 'inbounds',
+    kind: 'inbound',
+    nameColumn: 'inbound_tag',
+    sealed: { reality_private_key: REALITY_KEY_LABEL, key_pem: TLS_KEY_LABEL },
+  },
   { name: 'settings', part: 'settings', kind: 'setting', nameColumn: 'key', sealed: { sealed: SETTING_LABEL } },
+  { name: 'xray_settings', part: 'settings', kind: 'setting', namePrefix: 'xray_dashboard', sealed: {} },
   {
     name: 'wireguard_interfaces',
     part: 'wireguard',
@@ -43,7 +61,6 @@ export const BACKUP_TABLES: readonly BackupTable[] = [
     part: 'wireguard',
     kind: 'client',
     nameColumn: 'name',
-    // Who is being removed is gone.
     where: 'removed_at IS NULL',
     sealed: { private_key: CLIENT_KEY_LABEL, preshared_key: PRESHARED_KEY_LABEL },
   },

@@ -276,7 +276,7 @@ async function describe(
     const table = BACKUP_TABLES.find((known) => known.name === name);
     if (!table || !wanted.has(table.part)) return null;
     const part = parts[table.part];
-    const at = columns.indexOf(table.nameColumn);
+    const at = columns.indexOf(table.nameColumn ?? '');
     return async (rows) => {
       for await (const row of rows) {
         part.count += 1;

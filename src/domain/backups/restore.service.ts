@@ -5,6 +5,7 @@ import { DataSource, type EntityManager, QueryFailedError } from 'typeorm';
 import { Clock } from '../../platform/clock/clock.js';
 import { SecretBox, SecretBoxError } from '../../platform/crypto/secret-box.js';
 import { AppLogger } from '../../platform/logging/app-logger.js';
+import { DomainError } from '../domain-error.js';
 import { API_TOKEN_LABEL, ApiTokensService } from '../auth/api-tokens.service.js';
 import type { ApiTokenScope } from '../auth/api-token.entity.js';
 import { engineUnavailable } from '../engines/engines.errors.js';
@@ -15,6 +16,7 @@ import { InstallationService } from '../settings/installation.service.js';
 import { type SettingChange, SettingsService } from '../settings/settings.service.js';
 import { UsageService } from '../usage/usage.service.js';
 import { UsersService } from '../users/users.service.js';
+import { XRAY_ENGINE } from '../xray/xray-engine-keys.js';
 import { ArchiveFile } from './archive.file.js';
 import { BACKUP_TABLES, type BackupPart } from './backup.parts.js';
 import { backupBusy, backupConflict, backupDamaged } from './backups.errors.js';
@@ -22,6 +24,7 @@ import { loadTables } from './restored.tables.js';
 import { restoreSettings } from './settings.restore.js';
 import { matchPeople, restoreUsers } from './users.restore.js';
 import { restoreWireguard } from './wireguard.restore.js';
+import { hasXray, restoreXrayInbounds, restoreXraySettings, restoreXrayUsers } from './xray.restore.js';
 
 /** An archive that opens, and what to take from it. */
 export interface RestoreJob {
@@ -42,6 +45,13 @@ export interface SafetyBackup {
   open(filename: string): Promise<ArchiveFile>;
   /** Deletes what `write` made. */
   remove(filename: string): Promise<void>;
+}
+
+/** What has to follow the rows. */
+interface Outcome {
+  changes: SettingChange[];
+  /** The proxy engine has, or had, something to serve. */
+  proxied: boolean;
 }
 
 /** Brings rows back in one transaction and has the engines follow. One restore at a time is the caller's business. */
@@ -69,15 +79,17 @@ export class RestoreService {
   async restore(job: RestoreJob, safety: SafetyBackup): Promise<string> {
     let safetyFilename: string | null = null;
     let committing = false;
-    let changes: SettingChange[];
+    let outcome: Outcome;
     try {
       if (job.parts.has('wireguard')) await this.assertNotDown();
-      changes = await this.inTransaction(
+      const proxyRefusal = servesProxy(job.parts) ? await this.proxyRefusal() : null;
+      outcome = await this.inTransaction(
         job,
         async () => {
           safetyFilename = await safety.write();
         },
-        async (tx) => {
+        async (tx, { proxied }) => {
+          if (proxied && proxyRefusal) throw proxyRefusal;
           await this.record(tx, 'backup_restored', job, `${this.names(job)} were restored from ${job.filename}`, {
             safety: safetyFilename,
           });
@@ -91,7 +103,7 @@ export class RestoreService {
     }
     const filename = safetyFilename!;
     try {
-      await this.follow(job.parts, changes);
+      await this.follow(job.parts, outcome);
     } catch (error) {
       this.log.error('the engines refused what was restored, which is taken back', { err: error });
       await this.takeBack(job, safety, filename);
@@ -105,7 +117,7 @@ export class RestoreService {
       const archive = await safety.open(filename);
       try {
         const before = { filename, parts: job.parts, archive, dataKey: safety.dataKey };
-        const changes = await this.inTransaction(
+        const outcome = await this.inTransaction(
           before,
           async () => undefined,
           (tx) =>
@@ -118,7 +130,7 @@ export class RestoreService {
               'ERROR',
             ),
         );
-        await this.follow(job.parts, changes);
+        await this.follow(job.parts, outcome);
       } finally {
         await archive.close();
       }
@@ -131,18 +143,18 @@ export class RestoreService {
   private async inTransaction(
     job: RestoreJob,
     begun: () => Promise<void>,
-    ending: (tx: EntityManager) => Promise<void>,
-  ): Promise<SettingChange[]> {
+    ending: (tx: EntityManager, outcome: Outcome) => Promise<void>,
+  ): Promise<Outcome> {
     const runner = this.dataSource.createQueryRunner();
     try {
       const client = (await runner.connect()) as ClientBase;
       await runner.startTransaction('READ COMMITTED');
       await prepareSession(runner.manager, job.parts);
       await begun();
-      const changes = await this.replace(runner.manager, client, job);
-      await ending(runner.manager);
+      const outcome = await this.replace(runner.manager, client, job);
+      await ending(runner.manager, outcome);
       await runner.commitTransaction();
-      return changes;
+      return outcome;
     } catch (error) {
       if (runner.isTransactionActive) await runner.rollbackTransaction().catch(() => undefined);
       throw inOurTerms(error);
@@ -151,22 +163,32 @@ export class RestoreService {
     }
   }
 
-  private async replace(tx: EntityManager, client: ClientBase, job: RestoreJob): Promise<SettingChange[]> {
+  private async replace(tx: EntityManager, client: ClientBase, job: RestoreJob): Promise<Outcome> {
     const { archive, dataKey, parts } = job;
     const tables = await loadTables(client, archive.body(dataKey), this.secretBox);
     if (!tables.has('users')) throw backupDamaged('it has no users.');
-    // An archive from before there was such a part leaves the part alone.
-    const restores = (part: BackupPart): boolean =>
-      parts.has(part) && BACKUP_TABLES.every((table) => table.part !== part || tables.has(table.name));
+    // What an archive from before there was such a table cannot say stays as it is.
+    const restores = (part: BackupPart, ...names: string[]): boolean =>
+      parts.has(part) && names.every((name) => tables.has(name));
+    const columnsOf = (name: string): string[] => tables.get(name) ?? [];
     await matchPeople(tx, archive.head.installationId === this.installation.installationId);
-    if (restores('users')) {
-      await restoreUsers(tx, tables.get('users') ?? []);
+    if (restores('users', 'api_tokens')) {
+      await restoreUsers(tx, columnsOf('users'));
       await this.users.forgetAll(tx);
       await this.restoreApiTokens(tx);
     }
-    const changes = restores('settings') ? await restoreSettings(tx, this.settings, this.secretBox) : [];
-    if (restores('wireguard')) await restoreWireguard(tx, tables, this.usage, this.clock.now());
-    return changes;
+    const changes = restores('settings', 'settings') ? await restoreSettings(tx, this.settings, this.secretBox) : [];
+    if (restores('settings', 'xray_settings')) await restoreXraySettings(tx, columnsOf('xray_settings'));
+
+    const hadXray = await hasXray(tx);
+    if (restores('inbounds', 'xray_inbounds')) await restoreXrayInbounds(tx, columnsOf('xray_inbounds'));
+    if (restores('users', 'xray_users')) {
+      await restoreXrayUsers(tx, columnsOf('xray_users'), this.usage, this.clock.now());
+    }
+    if (restores('wireguard', 'wireguard_interfaces', 'clients')) {
+      await restoreWireguard(tx, tables, this.usage, this.clock.now());
+    }
+    return { changes, proxied: servesProxy(parts) && (hadXray || (await hasXray(tx))) };
   }
 
   private async restoreApiTokens(tx: EntityManager): Promise<void> {
@@ -186,8 +208,9 @@ export class RestoreService {
   }
 
   /** Has settings and engines be what the rows are now. */
-  private async follow(parts: ReadonlySet<BackupPart>, changes: readonly SettingChange[]): Promise<void> {
+  private async follow(parts: ReadonlySet<BackupPart>, { changes, proxied }: Outcome): Promise<void> {
     if (parts.has('wireguard')) await this.engines.command(WIREGUARD_ENGINE, 'reload');
+    if (proxied) await this.engines.command(XRAY_ENGINE, 'reload');
     await this.settings.applied(changes);
   }
 
@@ -195,6 +218,21 @@ export class RestoreService {
   private async assertNotDown(): Promise<void> {
     const health = await this.engines.healthOf(WIREGUARD_ENGINE);
     if (health.state === 'down') throw engineUnavailable(WIREGUARD_ENGINE, health.message, health.hint);
+  }
+
+  /**
+   * Why the proxy engine cannot follow now, for restores that need it to. Absent is fine; one that is down may be so
+   * because of its inbound, which the restore mends.
+   */
+  private async proxyRefusal(): Promise<DomainError | null> {
+    if ((await this.engines.healthOf(XRAY_ENGINE)).state === 'absent') return null;
+    try {
+      await this.engines.assertDriven(XRAY_ENGINE);
+      return null;
+    } catch (error) {
+      if (error instanceof DomainError) return error;
+      throw error;
+    }
   }
 
   private names({ parts }: RestoreJob): string {
@@ -223,6 +261,10 @@ export class RestoreService {
       tx,
     );
   }
+}
+
+function servesProxy(parts: ReadonlySet<BackupPart>): boolean {
+  return parts.has('users') || parts.has('inbounds');
 }
 
 /** Keeps everybody else from writing to what is replaced; readers see the state before until the commit. */
