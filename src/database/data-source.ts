@@ -1,4 +1,4 @@
-import type { ClientBase } from 'pg';
+import pg from 'pg';
 import type { DataSourceOptions, Logger } from 'typeorm';
 import { entities } from './entities.js';
 import { migrations } from './migrations/migrations.js';
@@ -36,12 +36,32 @@ export function dataSourceOptions(url: string, extra: DataSourceExtra = {}): Dat
     extra: {
       keepAlive: true,
       // SET and not start-up parameters, which poolers in session mode refuse.
-      onConnect: (client: ClientBase) =>
+      Client: DatabaseClient,
+      onConnect: (client: pg.ClientBase) =>
         client.query(
           `SET timezone = 'UTC'; SET statement_timeout = ${timeout}; SET idle_in_transaction_session_timeout = ${timeout * 2}`,
         ),
     },
   };
+}
+
+type Connected = ((error: Error) => void) | ((error: null, client: pg.Client) => void);
+
+/**
+ * Whoever catches a connection that could not be made gets the bare error of a socket, which might be any socket's: here
+ * it is marked as PostgreSQL marks its own words that end a session.
+ */
+class DatabaseClient extends pg.Client {
+  override connect(): Promise<pg.Client>;
+  override connect(callback: Connected): void;
+  override connect(callback?: Connected): Promise<pg.Client> | void {
+    // The pool, which makes all of them, gives a callback.
+    if (callback === undefined) return super.connect();
+    super.connect((error: Error | null) => {
+      if (error) Object.assign(error, { severity: 'FATAL' });
+      (callback as (error: Error | null) => void)(error);
+    });
+  }
 }
 
 /** What fails is thrown; TypeORM's own lines would hold parameters, and so secrets. */

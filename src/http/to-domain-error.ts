@@ -110,7 +110,7 @@ function hasUnstorableText(error: unknown): boolean {
  */
 function isDatabaseDown(error: unknown): boolean {
   for (let current = error, depth = 0; current instanceof Error && depth < 5; current = causeOf(current), depth += 1) {
-    if (current.name === 'CannotExecuteNotConnectedError' || current.name === 'ConnectionIsNotSetError') return true;
+    if (lostConnections.has(current.name)) return true;
     const { driverError } = current as { driverError?: unknown };
     const isQuery = current.name === 'QueryFailedError';
     for (const told of [current, driverError]) {
@@ -124,6 +124,14 @@ function isDatabaseDown(error: unknown): boolean {
   }
   return false;
 }
+
+/** What TypeORM throws without a connection, or when one broke between two statements of a transaction. */
+const lostConnections = new Set([
+  'CannotExecuteNotConnectedError',
+  'ConnectionIsNotSetError',
+  'QueryRunnerAlreadyReleasedError',
+  'QueryRunnerProviderAlreadyReleasedError',
+]);
 
 const socketCodes = new Set(['ECONNREFUSED', 'ECONNRESET', 'EPIPE', 'ENOENT', 'ETIMEDOUT', 'EHOSTUNREACH']);
 

@@ -2,7 +2,7 @@ import { BadRequestException, HttpException, ImATeapotException, NotFoundExcepti
 import { ThrottlerException } from '@nestjs/throttler';
 import { errorCodes } from 'fastify';
 import { describe, expect, it } from 'vitest';
-import { QueryFailedError } from 'typeorm';
+import { QueryFailedError, QueryRunnerAlreadyReleasedError } from 'typeorm';
 import { DomainError } from '../../src/domain/domain-error.js';
 import { toDomainError } from '../../src/http/to-domain-error.js';
 
@@ -58,6 +58,10 @@ describe('turning what was thrown into kinds', () => {
     ['a refused connection', driverError('connect ECONNREFUSED 127.0.0.1:5432', 'ECONNREFUSED')],
   ])('tells a database that is away from a fault: %s', (_name, cause) => {
     expect(told(new QueryFailedError('SELECT 1', [], cause))).toBe('unavailable database_unavailable');
+  });
+
+  it('tells a connection that broke within a transaction from a fault', () => {
+    expect(told(new QueryRunnerAlreadyReleasedError())).toBe('unavailable database_unavailable');
   });
 
   it('takes a refused connection elsewhere for a fault of ours', () => {
