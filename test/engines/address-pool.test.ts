@@ -3,6 +3,7 @@ import { DataSource } from 'typeorm';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { dataSourceOptions } from '../../src/database/data-source.js';
 import type { EnginesService } from '../../src/domain/engines/engines.service.js';
+import { UndoService } from '../../src/domain/engines/undo.service.js';
 import { EventsService } from '../../src/domain/events/events.service.js';
 import { refillAddressPool } from '../../src/domain/interfaces/address-pool.js';
 import { InterfacesService } from '../../src/domain/interfaces/interfaces.service.js';
@@ -39,7 +40,9 @@ describe('the pool of free addresses', () => {
       apply: () => Promise.resolve(),
     };
     const repository = source.getRepository(WireguardInterface);
-    interfaces = new InterfacesService(source, repository, engines as unknown as EnginesService, events, secretBox);
+    const undo = new UndoService(silentLog());
+    const engine = engines as unknown as EnginesService;
+    interfaces = new InterfacesService(source, repository, engine, undo, events, secretBox);
     const settings = undefined as unknown as SettingsService;
     rows = new TunnelRowsService(source, secretBox, settings, new UsageService(source), events, clock);
     id = (await interfaces.create({ number: 0, address: '10.0.0.1/24', listenPort: 51_820 })).id;

@@ -4,6 +4,7 @@ import { dataSourceOptions } from '../../src/database/data-source.js';
 import { ClientsService } from '../../src/domain/clients/clients.service.js';
 import { engineUnavailable } from '../../src/domain/engines/engines.errors.js';
 import type { EnginesService } from '../../src/domain/engines/engines.service.js';
+import { UndoService } from '../../src/domain/engines/undo.service.js';
 import { EventsService } from '../../src/domain/events/events.service.js';
 import type { SettingsService } from '../../src/domain/settings/settings.service.js';
 import { SecretBox } from '../../src/platform/crypto/secret-box.js';
@@ -29,7 +30,7 @@ describe('a change that the engine does not follow', () => {
     const events = new EventsService(source, clock, silentLog());
     const box = new SecretBox(testSecretKey);
     const [engines, values] = [engine as unknown as EnginesService, settings as unknown as SettingsService];
-    clients = new ClientsService(source, engines, events, values, box, clock);
+    clients = new ClientsService(source, engines, new UndoService(silentLog()), events, values, box, clock);
     await source.query(
       `INSERT INTO wireguard_interfaces (number, address, range, listen_port, private_key, public_key)
        VALUES (0, '10.0.0.1/24', '10.0.0.0/24', 51820, '', 'key')`,

@@ -4,7 +4,9 @@ import { DataSource, EntityManager, QueryFailedError } from 'typeorm';
 import { Clock } from '../../platform/clock/clock.js';
 import { SecretBox } from '../../platform/crypto/secret-box.js';
 import { generateKeyPair, generatePresharedKey } from '../../platform/crypto/x25519.js';
+import { DomainError } from '../domain-error.js';
 import { EnginesService } from '../engines/engines.service.js';
+import { UndoService } from '../engines/undo.service.js';
 import { EventsService } from '../events/events.service.js';
 import { refillAddressPool } from '../interfaces/address-pool.js';
 import { WIREGUARD_ENGINE } from '../interfaces/interfaces.service.js';
@@ -112,6 +114,7 @@ export class ClientsService {
   constructor(
     @InjectDataSource() private readonly dataSource: DataSource,
     private readonly engines: EnginesService,
+    private readonly undo: UndoService,
     private readonly events: EventsService,
     private readonly settings: SettingsService,
     private readonly secrets: SecretBox,
@@ -167,25 +170,27 @@ export class ClientsService {
     const presharedKey = generatePresharedKey();
     const server = await this.serverOf(wanted.interfaceNumber);
     const expired = wanted.expiresAt !== null && wanted.expiresAt.getTime() <= this.clock.nowMs();
-    const row = await this.insert(server, {
-      name,
-      limit,
-      note,
-      publicKey: keys.publicKey,
-      privateKey: this.secrets.seal(CLIENT_KEY_LABEL, keys.privateKey),
-      presharedKey: this.secrets.seal(PRESHARED_KEY_LABEL, presharedKey),
-      expiresAt: wanted.expiresAt,
-      endedReason: expired ? 'expired' : null,
-      ownerId: wanted.ownerId ?? null,
-    });
-
+    let row: { id: string; address: string; createdAt: Date } | undefined;
     let config: string;
     try {
+      row = await this.insert(server, {
+        name,
+        limit,
+        note,
+        publicKey: keys.publicKey,
+        privateKey: this.secrets.seal(CLIENT_KEY_LABEL, keys.privateKey),
+        presharedKey: this.secrets.seal(PRESHARED_KEY_LABEL, presharedKey),
+        expiresAt: wanted.expiresAt,
+        endedReason: expired ? 'expired' : null,
+        ownerId: wanted.ownerId ?? null,
+      });
       config = await this.render(server, row.address, keys.privateKey, presharedKey);
       // One that is past its date already has nothing to do on the device.
       if (!expired) await this.engines.apply(WIREGUARD_ENGINE, clientKey(row.id));
     } catch (error) {
-      await this.undoCreate(row.id, name);
+      // A database that dies while it commits may have stored the row all the same.
+      const nothingStored = error instanceof DomainError && row === undefined;
+      if (!nothingStored) await this.undo.run(`client ${name}`, () => this.undoCreate(keys.publicKey, name));
       throw error;
     }
     return {
@@ -238,7 +243,9 @@ export class ClientsService {
     try {
       await this.engines.apply(WIREGUARD_ENGINE, clientKey(before.id));
     } catch (error) {
-      if (changed.active) await this.undoUpdate(before, wanted, changed.was);
+      if (changed.active) {
+        await this.undo.run(`client ${before.name}`, () => this.undoUpdate(before, wanted, changed.was));
+      }
       throw error;
     }
   }
@@ -356,13 +363,17 @@ export class ClientsService {
     }
   }
 
-  /** A creation that the device did not take ends like a removal: off the device first, then the address is free. */
-  private async undoCreate(id: string, name: string): Promise<void> {
-    await this.dataSource.transaction(async (tx) => {
-      await tx.query('UPDATE clients SET removed_at = now() WHERE id = $1', [id]);
-      await this.record('client_create_failed', name, `Client ${name} was not made: the device did not take it`, tx);
+  /** A creation that failed ends like a removal: off the device first, then the address is free. */
+  private async undoCreate(publicKey: string, name: string): Promise<void> {
+    const id = await this.dataSource.transaction(async (tx) => {
+      const [rows]: [{ id: string }[], number] = await tx.query(
+        'UPDATE clients SET removed_at = now() WHERE public_key = $1 AND removed_at IS NULL RETURNING id',
+        [publicKey],
+      );
+      if (rows[0]) await this.record('client_create_failed', name, `Client ${name} was not made after all`, tx);
+      return rows[0]?.id;
     });
-    this.engines.applySoon(WIREGUARD_ENGINE, clientKey(id));
+    if (id !== undefined) this.engines.applySoon(WIREGUARD_ENGINE, clientKey(id));
   }
 
   /** Sets what is given and judges date and quota anew; null when there is no such client. */

@@ -4,6 +4,7 @@ import { DataSource, EntityManager, QueryFailedError, Repository } from 'typeorm
 import { SecretBox } from '../../platform/crypto/secret-box.js';
 import { generateKeyPair } from '../../platform/crypto/x25519.js';
 import { EnginesService } from '../engines/engines.service.js';
+import { UndoService } from '../engines/undo.service.js';
 import { EventsService } from '../events/events.service.js';
 import {
   interfaceExists,
@@ -53,6 +54,9 @@ export interface InterfaceView {
   enabled: boolean;
 }
 
+/** What of a row can change. */
+type DeviceWishes = Pick<WireguardInterface, 'address' | 'range' | 'listenPort' | 'enabled'>;
+
 export const interfaceName = (number: number): string => `wg${number}`;
 
 /** The key under which the WireGuard engine applies one interface. */
@@ -65,6 +69,7 @@ export class InterfacesService {
     @InjectDataSource() private readonly dataSource: DataSource,
     @InjectRepository(WireguardInterface) private readonly repository: Repository<WireguardInterface>,
     private readonly engines: EnginesService,
+    private readonly undo: UndoService,
     private readonly events: EventsService,
     private readonly secrets: SecretBox,
   ) {}
@@ -121,18 +126,7 @@ export class InterfacesService {
     try {
       await this.engines.apply(WIREGUARD_ENGINE, interfaceKey(row.id));
     } catch (error) {
-      await this.dataSource.transaction(async (tx) => {
-        await tx.delete(WireguardInterface, { id: row.id });
-        // Whatever there is of the device by then goes as well, whoever drives the engine.
-        await tx.insert(RetiredDevice, { number: row.number, publicKey: row.publicKey });
-        await this.record(
-          'interface_create_failed',
-          row.number,
-          `Interface ${interfaceName(row.number)} was not made`,
-          tx,
-        );
-      });
-      this.engines.applySoon(WIREGUARD_ENGINE, interfaceKey(row.id));
+      await this.undo.run(interfaceName(row.number), () => this.undoCreate(row));
       throw error;
     }
     return row;
@@ -173,19 +167,7 @@ export class InterfacesService {
     try {
       await this.engines.apply(WIREGUARD_ENGINE, interfaceKey(before.id));
     } catch (error) {
-      if (after.enabled) {
-        await this.dataSource.transaction(async (tx) => {
-          const row = await tx.findOne(WireguardInterface, { where: { number }, lock: { mode: 'for_no_key_update' } });
-          // Somebody may have changed it again since; their word is the newer one.
-          const unchanged =
-            row?.address === after.address && row.listenPort === after.listenPort && row.enabled === after.enabled;
-          if (!row || !unchanged) return;
-          await this.replace(tx, row, before);
-          const message = `Interface ${interfaceName(number)} could not be changed and is as it was`;
-          await this.record('interface_update_failed', number, message, tx);
-        });
-        this.engines.applySoon(WIREGUARD_ENGINE, interfaceKey(before.id));
-      }
+      if (after.enabled) await this.undo.run(interfaceName(number), () => this.undoUpdate(before, after));
       throw error;
     }
   }
@@ -227,6 +209,32 @@ export class InterfacesService {
     }
   }
 
+  private async undoCreate({ id, number, publicKey }: WireguardInterface): Promise<void> {
+    await this.dataSource.transaction(async (tx) => {
+      const { affected } = await tx.delete(WireguardInterface, { id });
+      if (affected === 0) return;
+      // Whatever there is of the device by then goes as well, whoever drives the engine.
+      await tx.insert(RetiredDevice, { number, publicKey });
+      await this.record('interface_create_failed', number, `Interface ${interfaceName(number)} was not made`, tx);
+    });
+    this.engines.applySoon(WIREGUARD_ENGINE, interfaceKey(id));
+  }
+
+  private async undoUpdate(before: WireguardInterface, after: DeviceWishes): Promise<void> {
+    const { id, number } = before;
+    await this.dataSource.transaction(async (tx) => {
+      const row = await tx.findOne(WireguardInterface, { where: { id }, lock: { mode: 'for_no_key_update' } });
+      // Somebody may have changed it again since; their word is the newer one.
+      const unchanged =
+        row?.address === after.address && row.listenPort === after.listenPort && row.enabled === after.enabled;
+      if (!row || !unchanged) return;
+      await this.replace(tx, row, before);
+      const message = `Interface ${interfaceName(number)} could not be changed and is as it was`;
+      await this.record('interface_update_failed', number, message, tx);
+    });
+    this.engines.applySoon(WIREGUARD_ENGINE, interfaceKey(id));
+  }
+
   private async lowestFreeNumber(tx: EntityManager): Promise<number> {
     const rows: { number: number }[] = await tx.query(
       `SELECT n AS number FROM generate_series(0, (SELECT count(*) FROM wireguard_interfaces)::int) n
@@ -246,11 +254,7 @@ export class InterfacesService {
     if (count > 0) throw interfaceRangeLeavesClients(address, count);
   }
 
-  private async replace(
-    tx: EntityManager,
-    row: WireguardInterface,
-    next: Pick<WireguardInterface, 'address' | 'range' | 'listenPort' | 'enabled'>,
-  ): Promise<void> {
+  private async replace(tx: EntityManager, row: WireguardInterface, next: DeviceWishes): Promise<void> {
     const { address, range, listenPort, enabled } = next;
     const moved = address !== row.address;
     // Waits for those who are just taking an address of the old range: their clients are seen after this. The pool is
