@@ -320,10 +320,23 @@ export class WireguardDriver extends TunnelPort {
     this.turns.set(name, turn);
     try {
       return await turn;
+    } catch (error) {
+      throw ofSystem(error);
     } finally {
       if (this.turns.get(name) === turn) this.turns.delete(name);
     }
   }
+}
+
+/** A file or a program that the system would not let us use is for the port's callers a device that is unavailable. */
+function ofSystem(error: unknown): unknown {
+  const { code } = error as NodeJS.ErrnoException;
+  if (typeof code !== 'string' || !(error instanceof Error)) return error;
+  const message =
+    code === 'ENOSPC' || code === 'EDQUOT'
+      ? 'The disk that holds DATA_DIR is full: free some space'
+      : `The system refused what the device needs: ${error.message}`;
+  return new TunnelUnavailableError(message, { cause: error });
 }
 
 function portInUse(name: string, port: number, cause?: unknown): TunnelRefusedError {
