@@ -14,6 +14,7 @@ import { XraySettingsService } from '../../src/domain/xray/xray-settings.service
 import { XrayUsageService } from '../../src/domain/xray/xray-usage.service.js';
 import { XrayUsersService } from '../../src/domain/xray/xray-users.service.js';
 import { XrayEngine } from '../../src/domain/xray/xray.engine.js';
+import { Clock } from '../../src/platform/clock/clock.js';
 import { type Application, startApplication } from '../support/application.js';
 import { mustRun, runCommand } from '../support/command.js';
 import { createDatabase, type TestDatabase } from '../support/database.js';
@@ -27,6 +28,8 @@ const secretKey = 'k'.repeat(32);
 const publicAddress = `198.18.${process.pid % 100}.${1 + Math.floor(Math.random() * 250)}`;
 const ANN = 'Ann@Example.com';
 const KILOBYTES_300 = 300_000;
+/** Leaves the connection open. */
+const REQUEST = 'GET /1000 HTTP/1.1\r\nHost: test\r\n\r\n';
 
 let files: Server;
 let filesPort: number;
@@ -189,6 +192,55 @@ test('after a kick the old link fails, the new one works, and both count for the
     await collect();
     return Number((await users().get({ uuid })).downBytes) >= 3_000;
   });
+});
+
+test('a kick cuts established connections where the host can do that', async () => {
+  await listen();
+  await users().create({ email: ANN });
+  const client = await clientOf((await users().link({ email: ANN })).link);
+  const socket = await client.connect(publicAddress, filesPort);
+  const first = once(socket, 'data');
+  socket.write(REQUEST);
+  await first;
+  await users().kick({ email: ANN });
+  // Only the kernel's say closes it: the engine itself keeps it.
+  if (await app.get(ProxyEnginePort).cutOff(['192.0.2.1'])) await eventually(() => socket.closed);
+  socket.destroy();
+});
+
+test('what still moves after the grace time ends by a restart, where a setting allows it', async () => {
+  await listen();
+  await app.get(XraySettingsService).update({ xray: { restartToCut: true } });
+  await users().create({ email: ANN });
+  const client = await clientOf((await users().link({ email: ANN })).link);
+  const port = app.get(ProxyEnginePort);
+  port.cutOff = () => Promise.resolve(false);
+  const clock = app.get(Clock);
+  const realMs = clock.monotonicMs.bind(clock);
+  let ahead = 0;
+  clock.monotonicMs = () => realMs() + ahead;
+  const socket = await client.connect(publicAddress, filesPort);
+  const ask = async () => {
+    const answer = once(socket, 'data');
+    socket.write(REQUEST);
+    await answer;
+  };
+  await ask();
+  const { pid } = await port.status();
+  await users().kick({ email: ANN });
+  await poll();
+  await ask();
+  await poll();
+  expect((await port.status()).pid).toBe(pid);
+  ahead = 31_000;
+  await ask();
+  await eventually(async () => {
+    await poll();
+    return (await port.status()).pid !== pid;
+  });
+  await eventually(() => socket.closed);
+  const { items } = await app.get(EventsService).list({ type: 'XRAY', limit: 10, offset: 0 });
+  expect(items).toMatchObject([{ action: 'connections_left_over', severity: 'WARN', target: ANN }]);
 });
 
 test('an engine that was killed comes back with its users, and what it had counted stays', async () => {

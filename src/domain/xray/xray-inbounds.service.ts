@@ -131,7 +131,6 @@ export class XrayInboundsService {
       await this.record('inbound_changed', 'The inbound was changed', next, tx, existing);
       return { before: existing, after: await tx.findOneByOrFail(XrayInbound, { id: ROW_ID }) };
     });
-    if (before && servesTheSame(before, after)) return toView(after);
     try {
       await this.engines.apply(XRAY_ENGINE, XRAY_INBOUND_KEY);
     } catch (error) {
@@ -238,15 +237,6 @@ function valuesOf(row: XrayInbound): XrayInboundValues {
 
 function toView(row: XrayInbound): XrayInboundView {
   return { ...valuesOf(row), realityPublicKey: row.realityPublicKey, hasCertificate: row.keyPem !== null };
-}
-
-/** The engine has nothing to do: what differs stands in links only. */
-function servesTheSame(before: XrayInbound, after: XrayInbound): boolean {
-  const served = (row: XrayInbound) => {
-    const values = { ...valuesOf(row), serverHost: '', fp: '', restartToCut: false };
-    return JSON.stringify([values, row.certificatePem, row.keyPem?.toString('base64')]);
-  };
-  return served(before) === served(after);
 }
 
 function checkCertificate(certificatePem: string, keyPem: string): void {

@@ -24,7 +24,7 @@ const MINUTES_KEPT_DAYS = 3;
 export interface WantedInbound extends Omit<InboundSpec, 'users'> {
   flow: ProxyFlow;
   restartToCut: boolean;
-  /** Addresses of this server that its links or settings name. */
+  /** Private addresses of this server that its links or settings name. */
   ownAddresses: string[];
 }
 
@@ -140,7 +140,7 @@ export class XrayRowsService {
           : null,
       flow: row.flow,
       restartToCut: row.restartToCut,
-      ownAddresses: [...new Set(hosts.filter(isReachable))],
+      ownAddresses: [...new Set(hosts.filter(liesBehindNat))],
     };
   }
 
@@ -352,10 +352,9 @@ export class XrayRowsService {
   }
 }
 
-/** An address of this host that others reach it by. */
-function isReachable(host: string): boolean {
-  if (!ipaddr.isValid(host)) return false;
-  return !['loopback', 'linkLocal', 'unspecified', 'multicast', 'broadcast'].includes(ipaddr.process(host).range());
+/** An address behind NAT, which clients reach only when it is let through by name; public ones they reach anyway. */
+function liesBehindNat(host: string): boolean {
+  return ipaddr.isValid(host) && ['private', 'uniqueLocal', 'carrierGradeNat'].includes(ipaddr.process(host).range());
 }
 
 const REASONS = { expired: 'its date has passed', limited: 'its traffic is used up' } as const;
