@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { Dashboard, failure } from './dashboard.js';
+import { eventually } from '../../support/wait.js';
+import { Dashboard, failure, type UserItem } from './dashboard.js';
 
 interface Item {
   filename: string;
@@ -11,7 +12,9 @@ describe('backups', () => {
   let dashboard: Dashboard;
 
   beforeAll(async () => {
-    dashboard = await Dashboard.start({ namespace: false });
+    dashboard = await Dashboard.start();
+    // While the one of the day is made, no other can be.
+    await eventually(async () => (await list()).length > 0, { timeoutMs: 30_000, what: 'the automatic backup' });
   });
 
   afterAll(async () => {
@@ -72,6 +75,28 @@ describe('backups', () => {
     expect(restored).toMatchObject({ status: 200, body: { ok: true, restored_from: filename } });
     expect(await dns()).toBe('9.9.9.9');
     expect((await list()).map((item) => item.filename)).toContain(restored.body.saved_as);
+  });
+
+  it('hold the users and the inbound of the engine, each in its list, and bring them back', async () => {
+    const user = await dashboard.add('ann@example.com');
+    const { filename } = await create();
+    const { preview } = await dashboard.read<{ preview: Record<string, unknown> & { counts: object } }>(
+      `/api/backups/${filename}/preview`,
+    );
+    expect(preview).toMatchObject({
+      users: [
+        { kind: 'user', name: 'admin' },
+        { kind: 'xray_user', name: user.email },
+      ],
+      inbounds: [{ kind: 'inbound', name: 'vless-in' }],
+      counts: { users: 2, inbounds: 1 },
+    });
+    const kick = await dashboard.call<{ uuid: string }>('POST', '/api/users/kick', { email: user.email });
+    expect(kick.status).toBe(200);
+    const restored = await dashboard.call('POST', `/api/backups/${filename}/restore`, { preview: false });
+    expect(restored).toMatchObject({ status: 200, body: { ok: true, restored_from: filename } });
+    const { users } = await dashboard.read<{ users: UserItem[] }>('/api/users');
+    expect(users).toMatchObject([{ email: user.email, uuid: user.uuid }]);
   });
 
   it('that are not in the list are 404, whatever the name contains', async () => {
