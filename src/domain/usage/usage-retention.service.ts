@@ -6,9 +6,14 @@ import {
   partitionDay,
   partitionName,
   type PartitionedTable,
+  type PartitionPlan,
   planPartitions,
   RETENTION,
 } from './usage-partitions.js';
+
+interface TablePlan extends PartitionPlan {
+  table: PartitionedTable;
+}
 
 const FOLD = `
   INSERT INTO usage_five_minutes AS f (kind, at, subject_id, rx, tx, conns)
@@ -28,23 +33,33 @@ export class UsageRetentionService {
   constructor(@InjectDataSource() private readonly dataSource: DataSource) {}
 
   /**
-   * Makes the partitions of today and tomorrow and removes those past keeping. Each step is a transaction that two
-   * callers cannot both do; one that fails (a reader holds a table for seconds) throws and is left to the next call.
+   * Makes the partitions of today and tomorrow and removes those past keeping, which may take minutes. Each step is a
+   * transaction that two callers cannot both do; one that fails (a reader holds a table for seconds) throws and is left
+   * to the next call.
    */
   async maintain(now: Date): Promise<void> {
-    const existing = await this.partitions();
-    const plans = (Object.keys(RETENTION) as PartitionedTable[]).map((table) => ({
-      table,
-      ...planPartitions(existing[table], now, RETENTION[table]),
-    }));
-    for (const { table, create } of plans) {
-      // 5-minute rows come from folded minutes only: their partitions are made then.
-      if (table !== 'usage_five_minutes') for (const day of create) await this.create(table, day);
-    }
+    const plans = await this.plans(now);
+    await this.createAhead(now, plans);
     for (const { table, drop } of plans) {
       for (const day of drop) await (table === 'usage_minutes' ? this.fold(day) : this.drop(table, day));
     }
     await this.sweepDefaults(now);
+  }
+
+  /** Only the first half: quick, and all that a start has to wait for. */
+  async createAhead(now: Date, plans?: readonly TablePlan[]): Promise<void> {
+    for (const { table, create } of plans ?? (await this.plans(now))) {
+      // 5-minute rows come from folded minutes only: their partitions are made then.
+      if (table !== 'usage_five_minutes') for (const day of create) await this.create(table, day);
+    }
+  }
+
+  private async plans(now: Date): Promise<TablePlan[]> {
+    const existing = await this.partitions();
+    return (Object.keys(RETENTION) as PartitionedTable[]).map((table) => ({
+      table,
+      ...planPartitions(existing[table], now, RETENTION[table]),
+    }));
   }
 
   /** The days that have a partition. */

@@ -26,7 +26,7 @@ export class UsageScheduler implements OnApplicationBootstrap {
 
   /** Partitions first, so that they are there before the first minute is booked. */
   async onApplicationBootstrap(): Promise<void> {
-    await this.keepPartitions();
+    await this.once('usage-partitions', () => this.retention.createAhead(this.clock.now()));
   }
 
   @Cron('0 * * * * *', { name: 'usage-samples', waitForCompletion: true })
