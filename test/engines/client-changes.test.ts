@@ -19,8 +19,12 @@ describe('a change that the engine does not follow', () => {
   let source: DataSource;
   let clients: ClientsService;
   const clock = new TestClock();
-  const engine = { assertUp: () => Promise.resolve(), apply: vi.fn(), applySoon: vi.fn() };
-  const settings = { getAll: vi.fn(), endpointHost: () => Promise.resolve('vpn.example.org') };
+  const engine = {
+    assertUp: () => Promise.resolve(),
+    apply: vi.fn<() => Promise<void>>(),
+    applySoon: vi.fn<() => void>(),
+  };
+  const settings = { getAll: vi.fn<() => Promise<unknown>>(), endpointHost: () => Promise.resolve('vpn.example.org') };
   const alice = { name: 'alice' };
   const unavailable = engineUnavailable('wireguard', 'it does not answer');
 
@@ -29,7 +33,8 @@ describe('a change that the engine does not follow', () => {
     source = await new DataSource(dataSourceOptions(database.url, { poolSize: 5 })).initialize();
     const events = new EventsService(source, clock, silentLog());
     const box = new SecretBox(testSecretKey);
-    const [engines, values] = [engine as unknown as EnginesService, settings as unknown as SettingsService];
+    const engines = engine as unknown as EnginesService;
+    const values = settings as unknown as SettingsService;
     clients = new ClientsService(source, engines, new UndoService(silentLog()), events, values, box, clock);
     await source.query(
       `INSERT INTO wireguard_interfaces (number, address, range, listen_port, private_key, public_key)

@@ -27,7 +27,7 @@ class Handler implements EngineHandler {
 }
 
 describe('the owner of an engine', () => {
-  let lock: EventEmitter;
+  const made: { lock?: EventEmitter } = {};
   let rows: EngineStatus[];
   let handler: Handler;
   let engines: EnginesService;
@@ -37,7 +37,7 @@ describe('the owner of an engine', () => {
   beforeEach(async () => {
     vi.useFakeTimers();
     vi.spyOn(SessionLock.prototype, 'acquire').mockImplementation(function (this: SessionLock) {
-      lock = this;
+      made.lock = this;
       return Promise.resolve();
     });
     rows = [];
@@ -63,7 +63,7 @@ describe('the owner of an engine', () => {
   });
 
   it('tries again when taking it over failed, and says nothing of why to callers', async () => {
-    lock.emit('acquired');
+    made.lock!.emit('acquired');
     await settle();
     handler.takings[0]!.fail(new Error('SELECT secret FROM nowhere'));
     await settle();
@@ -79,16 +79,16 @@ describe('the owner of an engine', () => {
   it('who lost the lock while taking it over neither drives it nor tries again', async () => {
     for (const end of ['fail', 'succeed'] as const) {
       const before = handler.takings.length;
-      lock.emit('acquired');
+      made.lock!.emit('acquired');
       await settle();
-      lock.emit('lost');
+      made.lock!.emit('lost');
       if (end === 'fail') handler.takings.at(-1)!.fail(new Error('the database is away'));
       else handler.takings.at(-1)!.succeed();
       await vi.advanceTimersByTimeAsync(10_000);
       expect(handler.takings).toHaveLength(before + 1);
       expect(engines.drives('fake')).toBe(false);
     }
-    lock.emit('acquired');
+    made.lock!.emit('acquired');
     await settle();
     expect(engines.drives('fake')).toBe(false);
     handler.takings.at(-1)!.succeed();
@@ -97,7 +97,7 @@ describe('the owner of an engine', () => {
   });
 
   it('lets changes pass that may mend an engine that is down, but none to one that is absent', async () => {
-    lock.emit('acquired');
+    made.lock!.emit('acquired');
     handler.state = 'down';
     const asked = engines.assertDriven('fake');
     await settle();

@@ -3,6 +3,7 @@ import { beforeEach, describe, expect, it, vi } from 'vitest';
 import type { EnginesService } from '../../src/domain/engines/engines.service.js';
 import type { EventsService } from '../../src/domain/events/events.service.js';
 import type { SettingsService } from '../../src/domain/settings/settings.service.js';
+import { PacketRulesService } from '../../src/domain/tunnels/packet-rules.service.js';
 import {
   type DeviceReading,
   type DeviceSpec,
@@ -22,13 +23,13 @@ class FakeHost extends TunnelPort {
   installed = true;
   readonly devices = new Map<string, string>();
   readFails: Error | null = null;
-  firewall = vi.fn((_devices: unknown[]) => Promise.resolve());
+  firewall = vi.fn<(devices: unknown[]) => Promise<void>>(() => Promise.resolve());
 
   capability() {
     return Promise.resolve({ backend: this.installed ? ('kernel' as const) : null, message: 'here', hint: null });
   }
 
-  ensureDevice = vi.fn((spec: DeviceSpec) => {
+  ensureDevice = vi.fn<(spec: DeviceSpec) => Promise<void>>((spec) => {
     this.devices.set(spec.name, `key of ${spec.name}`);
     return Promise.resolve();
   });
@@ -96,6 +97,7 @@ describe('the WireGuard engine', () => {
       {} as EnginesService,
       host,
       rows as unknown as TunnelRowsService,
+      new PacketRulesService(host, { getAll: () => Promise.resolve({}) } as unknown as SettingsService, silentLog()),
       usage as unknown as UsageService,
       settings as unknown as SettingsService,
       {} as EventsService,
