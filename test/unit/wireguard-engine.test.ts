@@ -182,6 +182,14 @@ describe('the WireGuard engine', () => {
     expect(await engine.apply(['devices']), 'broken before').toEqual(new Map());
   });
 
+  it('calls a sync done only when the device shows that it is', async () => {
+    await engine.takeOver();
+    await expect(engine.command('sync')).resolves.toBeNull();
+    const peer = { publicKey: 'k', presharedKey: '', allowedIps: ['10.0.0.2/32'] };
+    clients = [{ ...peer, clientId: 'alice', interfaceId: 0, active: true, removed: false }];
+    await expect(engine.command('sync')).rejects.toMatchObject({ code: 'engine_unavailable' });
+  });
+
   it('tells callers nothing of failures that nobody expected', async () => {
     await engine.takeOver();
     host.ensureDevice.mockRejectedValue(new QueryFailedError('SELECT secret', [], new Error('no column secret')));

@@ -182,8 +182,15 @@ export class WireguardEngine implements EngineHandler, OnModuleInit {
   private async sync(): Promise<void> {
     await this.poll(true);
     if (!this.capability.backend) throw this.absent();
-    const broken = [...this.devices.values()].find((device) => device.row.enabled && !device.live);
-    if (broken) throw asDomainError(broken.problem ?? new Error(`${broken.row.name} is not up`));
+    for (const { row, live, problem, peers } of this.devices.values()) {
+      if (!row.enabled) continue;
+      if (!live) throw asDomainError(problem ?? new Error(`${row.name} is not up`));
+      // Done is what the device itself shows.
+      const reading = await this.port.readDevice(row.name);
+      if (reading === null || peers.drift(reading.peers).changes.length > 0) {
+        throw engineUnavailable(this.id, `${row.name} does not show yet what is wanted of it`);
+      }
+    }
   }
 
   private async reload(): Promise<void> {
