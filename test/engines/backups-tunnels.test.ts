@@ -31,7 +31,7 @@ const start = async (env: Record<string, string> = { WIREGUARD: 'wireguard-go', 
   await app.get(EnginesService).whenStarted('wireguard');
 };
 
-/** Port and peers (those that traffic may come from) of a device; null when there is none. */
+/** Port and peers (those that traffic may come from, with the IPv4 address) of a device; null when there is none. */
 async function device(number: number): Promise<{ port: number; peers: string[] } | null> {
   const { code, stdout } = await runCommand(['wg', 'show', `wg${number}`, 'dump']);
   if (code !== 0) return null;
@@ -41,7 +41,7 @@ async function device(number: number): Promise<{ port: number; peers: string[] }
     .map((line) => line.split('\t'));
   return {
     port: Number(own![2]),
-    peers: peers.filter((peer) => peer[3] !== '(none)').map((peer) => `${peer[0]} ${peer[3]}`),
+    peers: peers.filter((peer) => peer[3] !== '(none)').map((peer) => `${peer[0]} ${peer[3]!.split(',')[0]}`),
   };
 }
 

@@ -160,11 +160,11 @@ async function query<T extends object>(text: string): Promise<T[]> {
   }
 }
 
-/** Peers that traffic may come from: public key to allowed IPs. */
+/** Peers that traffic may come from: public key to the first of the allowed IPs. */
 async function peers(): Promise<Map<string, string>> {
   const { stdout } = await server.exec(['wg', 'show', 'wg0', 'allowed-ips']);
   const rows = stdout.split('\n').flatMap((line) => (line === '' ? [] : [line.split('\t') as [string, string]]));
-  return new Map(rows.filter(([, ips]) => ips !== '(none)'));
+  return new Map(rows.filter(([, ips]) => ips !== '(none)').map(([key, ips]) => [key, ips.split(' ')[0]!]));
 }
 
 describe('kill -9 of server and database at any moment', () => {

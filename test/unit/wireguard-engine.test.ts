@@ -66,7 +66,7 @@ describe('the WireGuard engine', () => {
     interfaceId: number,
     name: `wg${number}`,
     publicKey: `key of wg${number}`,
-    range: `10.0.${number}.0/24`,
+    ranges: [`10.0.${number}.0/24`],
     enabled,
     restartedAt: new Date(0),
     spec: { name: `wg${number}`, privateKey: '', listenPort: 1, addresses: [], mtu: 1420 },

@@ -102,6 +102,10 @@ export class SettingsRecord {
   @ApiProperty({ example: '0.0.0.0/0, ::/0' })
   allowed_ips: string;
 
+  /** `1`: clients have an IPv6 address in the tunnel too, where this server has IPv6. In the configs of clients. */
+  @ApiProperty({ enum: ['0', '1'], example: '1' })
+  ipv6: string;
+
   /** Whose password opens a session in wg-easy's API; the first admin's when empty. */
   @ApiProperty({ example: '' })
   wg_easy_user: string;

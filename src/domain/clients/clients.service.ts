@@ -10,6 +10,7 @@ import { UndoService } from '../engines/undo.service.js';
 import { EventsService } from '../events/events.service.js';
 import { refillAddressPool } from '../interfaces/address-pool.js';
 import { WIREGUARD_ENGINE } from '../interfaces/interfaces.service.js';
+import { ipv6Beside } from '../interfaces/ipv6-range.js';
 import { SettingsService } from '../settings/settings.service.js';
 import type { EndedReason } from './client.entity.js';
 import { renderClientConfig } from './client-config.js';
@@ -170,7 +171,7 @@ export class ClientsService {
     const presharedKey = generatePresharedKey();
     const server = await this.serverOf(wanted.interfaceNumber);
     const expired = wanted.expiresAt !== null && wanted.expiresAt.getTime() <= this.clock.nowMs();
-    let row: { id: string; address: string; createdAt: Date } | undefined;
+    let row: StoredClient | undefined;
     let config: string;
     try {
       row = await this.insert(server, {
@@ -184,7 +185,7 @@ export class ClientsService {
         endedReason: expired ? 'expired' : null,
         ownerId: wanted.ownerId ?? null,
       });
-      config = await this.render(server, row.address, keys.privateKey, presharedKey);
+      config = await this.render(server, row, keys.privateKey, presharedKey);
       // One that is past its date already has nothing to do on the device.
       if (!expired) await this.engines.apply(WIREGUARD_ENGINE, clientKey(row.id));
     } catch (error) {
@@ -275,11 +276,13 @@ export class ClientsService {
     const rows: {
       name: string;
       address: string;
+      ipv6_address: string | null;
       number: number;
       private_key: Buffer;
       preshared_key: Buffer;
     }[] = await this.dataSource.query(
-      `SELECT c.name, host(c.address) AS address, i.number, c.private_key, c.preshared_key
+      `SELECT c.name, host(c.address) AS address, host(${ipv6Beside('c.address')}) AS ipv6_address, i.number,
+              c.private_key, c.preshared_key
          FROM clients c JOIN wireguard_interfaces i ON i.id = c.interface_id
         WHERE ${condition} AND c.removed_at IS NULL AND ($2::int IS NULL OR i.number = $2)`,
       [value, interfaceNumber ?? null],
@@ -288,7 +291,7 @@ export class ClientsService {
     if (!row) throw clientNotFound(value);
     const config = await this.render(
       await this.serverOf(row.number),
-      row.address,
+      { address: row.address, ipv6Address: row.ipv6_address },
       this.secrets.open(CLIENT_KEY_LABEL, row.private_key),
       this.secrets.open(PRESHARED_KEY_LABEL, row.preshared_key),
     );
@@ -320,7 +323,7 @@ export class ClientsService {
   }
 
   /** Takes the lowest free address and stores the row in one statement; fills the pool and tries again when empty. */
-  private async insert(server: ServerSide, row: InsertRow): Promise<{ id: string; address: string; createdAt: Date }> {
+  private async insert(server: ServerSide, row: InsertRow): Promise<StoredClient> {
     for (let tries = 0; tries < MAX_ALLOCATION_TRIES; tries += 1) {
       const stored = await this.tryInsert(server, row);
       if (stored) return stored;
@@ -329,13 +332,10 @@ export class ClientsService {
     throw clientNoAddress();
   }
 
-  private async tryInsert(
-    server: ServerSide,
-    row: InsertRow,
-  ): Promise<{ id: string; address: string; createdAt: Date } | null> {
+  private async tryInsert(server: ServerSide, row: InsertRow): Promise<StoredClient | null> {
     try {
       return await this.dataSource.transaction(async (tx) => {
-        const rows: { id: string; address: string; created_at: Date }[] = await tx.query(INSERT, [
+        const rows: StoredClient[] = await tx.query(INSERT, [
           server.id,
           row.ownerId,
           row.name,
@@ -352,7 +352,7 @@ export class ClientsService {
         await this.record('client_created', row.name, `Client ${row.name} was created`, tx, {
           after: { address: stored.address, expiresAt: row.expiresAt?.toISOString() ?? null, limitBytes: row.limit },
         });
-        return { id: stored.id, address: stored.address, createdAt: stored.created_at };
+        return stored;
       });
     } catch (error) {
       const constraint =
@@ -423,11 +423,16 @@ export class ClientsService {
     this.engines.applySoon(WIREGUARD_ENGINE, clientKey(client.id));
   }
 
-  private async render(server: ServerSide, address: string, privateKey: string, psk: string): Promise<string> {
-    const values = await this.settings.getAll('dns', 'mtu', 'allowed_ips', 'persistent_keepalive');
+  private async render(
+    server: ServerSide,
+    { address, ipv6Address }: Pick<StoredClient, 'address' | 'ipv6Address'>,
+    privateKey: string,
+    psk: string,
+  ): Promise<string> {
+    const values = await this.settings.getAll('dns', 'mtu', 'ipv6', 'allowed_ips', 'persistent_keepalive');
     return renderClientConfig({
       privateKey,
-      addresses: [address],
+      addresses: values.ipv6 && ipv6Address !== null ? [address, ipv6Address] : [address],
       dns: values.dns.join(', '),
       mtu: values.mtu,
       serverPublicKey: server.publicKey,
@@ -469,6 +474,14 @@ interface InsertRow {
   ownerId: number | null;
 }
 
+/** What the database gives a new client. */
+interface StoredClient {
+  id: string;
+  address: string;
+  ipv6Address: string | null;
+  createdAt: Date;
+}
+
 /** What a change may touch, as it stood. */
 type ClientState = { [K in keyof ClientChange]-?: Exclude<ClientChange[K], undefined> };
 
@@ -486,12 +499,16 @@ const INSERT = `
      WHERE (interface_id, address) = (
        SELECT interface_id, address FROM free_addresses
         WHERE interface_id = $1 ORDER BY address LIMIT 1 FOR UPDATE SKIP LOCKED)
-    RETURNING address)
-  INSERT INTO clients (interface_id, owner_id, name, address, public_key, private_key, preshared_key, note,
-                       traffic_limit_bytes, expires_at, ended_reason)
-  SELECT $1, $2::int, $3, taken.address, $4, $5::bytea, $6::bytea, $7, $8::bigint, $9::timestamptz, $10::varchar
-    FROM taken
-  RETURNING id, host(address) AS address, created_at`;
+    RETURNING address),
+  made AS (
+    INSERT INTO clients (interface_id, owner_id, name, address, public_key, private_key, preshared_key, note,
+                         traffic_limit_bytes, expires_at, ended_reason)
+    SELECT $1, $2::int, $3, taken.address, $4, $5::bytea, $6::bytea, $7, $8::bigint, $9::timestamptz, $10::varchar
+      FROM taken
+    RETURNING id, address, created_at)
+  SELECT made.id, host(made.address) AS address, host(${ipv6Beside('made.address')}) AS "ipv6Address",
+         made.created_at AS "createdAt"
+    FROM made JOIN wireguard_interfaces i ON i.id = $1`;
 
 /** Of `state`, the fields that `change` changes. */
 function only(state: ClientState, change: ClientChange): ClientChange {

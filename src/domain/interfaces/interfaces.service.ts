@@ -3,6 +3,7 @@ import { InjectDataSource, InjectRepository } from '@nestjs/typeorm';
 import { DataSource, EntityManager, QueryFailedError, Repository } from 'typeorm';
 import { SecretBox } from '../../platform/crypto/secret-box.js';
 import { generateKeyPair } from '../../platform/crypto/x25519.js';
+import { hasIpv6 } from '../../platform/network/ipv6.js';
 import { EnginesService } from '../engines/engines.service.js';
 import { UndoService } from '../engines/undo.service.js';
 import { EventsService } from '../events/events.service.js';
@@ -18,6 +19,7 @@ import {
   interfaceRangeTaken,
 } from './interfaces.errors.js';
 import { parseIpv4Range } from './ipv4-range.js';
+import { randomUlaRange } from './ipv6-range.js';
 import { RetiredDevice } from './retired-device.entity.js';
 import { WireguardInterface } from './wireguard-interface.entity.js';
 
@@ -103,6 +105,7 @@ export class InterfacesService {
     if (enabled) await this.engines.assertDriven(WIREGUARD_ENGINE);
 
     const keys = generateKeyPair();
+    const ipv6Range = (await hasIpv6()) ? randomUlaRange() : null;
     const row = await this.write({ ...wanted, address: range.address }, async (tx) => {
       // One at a time, so that two creations never settle on the same lowest number.
       await tx.query(`SELECT pg_advisory_xact_lock(hashtextextended('causeway/interface-number', 0))`);
@@ -111,6 +114,7 @@ export class InterfacesService {
         number,
         address: range.address,
         range: range.network,
+        ipv6Range,
         listenPort: wanted.listenPort,
         privateKey: this.secrets.seal(INTERFACE_KEY_LABEL, keys.privateKey),
         publicKey: keys.publicKey,

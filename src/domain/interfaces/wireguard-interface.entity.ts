@@ -19,6 +19,13 @@ export class WireguardInterface {
   @Column('cidr')
   range: string;
 
+  /**
+   * The /64 that its clients have addresses of beside those of `range`: the host number is the same in both. Null on a
+   * host without IPv6.
+   */
+  @Column('cidr', { nullable: true })
+  ipv6Range: string | null;
+
   @Column('integer', { unique: true })
   listenPort: number;
 

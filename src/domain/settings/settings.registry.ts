@@ -114,6 +114,8 @@ export const settingsRegistry = {
     fallback: '0.0.0.0/0, ::/0',
     seed: (config) => wgEasy(config, config.wgEasy.allowedIps),
   }),
+  /** Interfaces that have an IPv6 network use it. */
+  ipv6: setting({ type: flag, fallback: '1' }),
   /** Whose password opens a wg-easy session; the first admin's when empty. */
   wg_easy_user: setting({ type: optional(shortText(150)), fallback: '' }),
   /** Clients may reach each other. */

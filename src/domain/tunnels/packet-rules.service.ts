@@ -26,9 +26,9 @@ export class PacketRulesService {
         allow_lan: allowLan,
       } = await this.settings.getAll('allow_peers', 'allow_host', 'allow_lan');
       await this.port.ensureFirewall(
-        devices.map(({ name, range, spec }) => ({
+        devices.map(({ name, ranges, spec }) => ({
           device: name,
-          ranges: [range],
+          ranges,
           listenPort: spec.listenPort,
           allowPeers,
           allowHost,

@@ -27,7 +27,7 @@ export class SyncService implements OnModuleInit {
   ) {}
 
   onModuleInit(): void {
-    this.settings.onChange(['mtu'], () => this.engines.apply(WIREGUARD_ENGINE, 'devices'));
+    this.settings.onChange(['mtu', 'ipv6'], () => this.engines.apply(WIREGUARD_ENGINE, 'devices'));
     this.settings.onChange(['allow_peers', 'allow_host', 'allow_lan'], () =>
       this.engines.apply(WIREGUARD_ENGINE, 'firewall'),
     );

@@ -6,6 +6,7 @@ import { SecretBox } from '../../platform/crypto/secret-box.js';
 import { PRESHARED_KEY_LABEL } from '../clients/clients.service.js';
 import { EventsService } from '../events/events.service.js';
 import { INTERFACE_KEY_LABEL, interfaceName } from '../interfaces/interfaces.service.js';
+import { ipv6Beside } from '../interfaces/ipv6-range.js';
 import { SettingsService } from '../settings/settings.service.js';
 import { kindSubject, USAGE_KINDS } from '../usage/usage-kinds.js';
 import { UsageService } from '../usage/usage.service.js';
@@ -17,7 +18,8 @@ export interface WantedDevice {
   interfaceId: number;
   name: string;
   publicKey: string;
-  range: string;
+  /** The networks of its clients, IPv4 first. */
+  ranges: string[];
   enabled: boolean;
   restartedAt: Date;
   spec: DeviceSpec;
@@ -49,6 +51,7 @@ interface ClientRow {
   public_key: string;
   preshared_key: Buffer;
   address: string;
+  ipv6_address: string | null;
   active: boolean;
   removed: boolean;
 }
@@ -74,29 +77,32 @@ export class TunnelRowsService {
       number: number;
       address: string;
       range: string;
+      ipv6_address: string | null;
+      ipv6_range: string | null;
       listen_port: number;
       private_key: Buffer;
       public_key: string;
       enabled: boolean;
       restarted_at: Date;
     }[] = await this.dataSource.query(
-      `SELECT id, number, text(address) AS address, range, listen_port, private_key, public_key, enabled, restarted_at
-         FROM wireguard_interfaces WHERE $1::int[] IS NULL OR id = ANY($1) ORDER BY number`,
+      `SELECT id, number, text(address) AS address, range, text(${ipv6Beside('i.address')}) AS ipv6_address, ipv6_range,
+              listen_port, private_key, public_key, enabled, restarted_at
+         FROM wireguard_interfaces i WHERE $1::int[] IS NULL OR id = ANY($1) ORDER BY number`,
       [ids ?? null],
     );
-    const mtu = await this.settings.get('mtu');
+    const { mtu, ipv6 } = await this.settings.getAll('mtu', 'ipv6');
     return rows.map((row) => ({
       interfaceId: row.id,
       name: interfaceName(row.number),
       publicKey: row.public_key,
-      range: row.range,
+      ranges: ipv6 && row.ipv6_range !== null ? [row.range, row.ipv6_range] : [row.range],
       enabled: row.enabled,
       restartedAt: row.restarted_at,
       spec: {
         name: interfaceName(row.number),
         privateKey: this.secrets.open(INTERFACE_KEY_LABEL, row.private_key),
         listenPort: row.listen_port,
-        addresses: [row.address],
+        addresses: ipv6 && row.ipv6_address !== null ? [row.address, row.ipv6_address] : [row.address],
         mtu,
       },
     }));
@@ -107,18 +113,21 @@ export class TunnelRowsService {
     const ids = of !== 'all' && 'ids' in of ? of.ids : null;
     const interfaceId = of !== 'all' && 'interfaceId' in of ? of.interfaceId : null;
     const rows: ClientRow[] = await this.dataSource.query(
-      `SELECT id, interface_id, public_key, preshared_key, host(address) AS address,
-              enabled AND ended_reason IS NULL AND removed_at IS NULL AS active, removed_at IS NOT NULL AS removed
-         FROM clients
-        WHERE ($1::uuid[] IS NULL OR id = ANY($1)) AND ($2::int IS NULL OR interface_id = $2)`,
+      `SELECT c.id, interface_id, c.public_key, preshared_key, host(c.address) AS address,
+              host(${ipv6Beside('c.address')}) AS ipv6_address,
+              c.enabled AND ended_reason IS NULL AND removed_at IS NULL AS active, removed_at IS NOT NULL AS removed
+         FROM clients c JOIN wireguard_interfaces i ON i.id = c.interface_id
+        WHERE ($1::uuid[] IS NULL OR c.id = ANY($1)) AND ($2::int IS NULL OR interface_id = $2)`,
       [ids, interfaceId],
     );
+    const ipv6 = await this.settings.get('ipv6');
     return rows.map((row) => ({
       clientId: row.id,
       interfaceId: row.interface_id,
       publicKey: row.public_key,
       presharedKey: this.secrets.open(PRESHARED_KEY_LABEL, row.preshared_key),
-      allowedIps: [`${row.address}/32`],
+      allowedIps:
+        ipv6 && row.ipv6_address !== null ? [`${row.address}/32`, `${row.ipv6_address}/128`] : [`${row.address}/32`],
       active: row.active,
       removed: row.removed,
     }));

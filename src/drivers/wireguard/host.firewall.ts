@@ -90,16 +90,21 @@ export class HostFirewall {
 
   private async enableForwarding(devices: readonly FirewallSpec[]): Promise<void> {
     const ranges = rangesOf(devices);
+    const ipv4 = ranges.some((range) => !isIpv6Cidr(range));
+    await this.forward({ ipv4, ipv6: false }, 'Clients reach this host only');
+    if (this.lack === null && ranges.some(isIpv6Cidr)) {
+      await this.forward({ ipv4: false, ipv6: true }, 'Clients reach others over IPv4 only');
+    }
+  }
+
+  private async forward(families: { ipv4: boolean; ipv6: boolean }, otherwise: string): Promise<void> {
     try {
-      await this.forwarding.enable({
-        ipv4: ranges.some((range) => !isIpv6Cidr(range)),
-        ipv6: ranges.some(isIpv6Cidr),
-      });
+      await this.forwarding.enable(families);
     } catch (error) {
       if (!(error instanceof ForwardingError)) throw error;
       const setting = error.message.split(' ')[0];
       this.lack = {
-        message: `Clients reach this host only: ${error.message}`,
+        message: `${otherwise}: ${error.message}`,
         hint: `sysctl -w ${setting}=1 (in a container: --sysctl ${setting}=1)`,
       };
     }

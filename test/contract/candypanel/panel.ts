@@ -100,14 +100,15 @@ export class Panel {
   }
 
   /** Peers of a device that traffic may come from: public key to allowed IPs. Null when there is no device. */
-  async peers(device = 'wg0'): Promise<Map<string, string> | null> {
+  async peers(device = 'wg0'): Promise<Map<string, string[]> | null> {
     const { code, stdout } = await this.server.exec(['wg', 'show', device, 'allowed-ips']);
     if (code !== 0) return null;
     const rows = stdout
       .split('\n')
       .filter((line) => line !== '')
-      .map((line) => line.split('\t') as [string, string]);
-    return new Map(rows.filter(([, ips]) => ips !== '(none)'));
+      .map((line) => line.split('\t') as [string, string])
+      .map(([key, ips]): [string, string[]] => [key, ips.split(' ')]);
+    return new Map(rows.filter(([, ips]) => !ips.includes('(none)')));
   }
 
   /** Whether a client is on the device now. */
