@@ -60,6 +60,7 @@ export function startWorker(host, file, env) {
     for (const { reject } of waiting.values()) reject(new Error(`${file} ended with ${signal ?? code}`));
   });
   return {
+    pid: child.pid,
     ask: (name, options = {}) =>
       new Promise((resolve, reject) => {
         last += 1;

@@ -1,5 +1,5 @@
 // Servers under test with their databases: installed once, seeded by SQL, copied, started and stopped.
-import { createWriteStream, mkdirSync } from 'node:fs';
+import { closeSync, mkdirSync, openSync } from 'node:fs';
 import { once } from 'node:events';
 import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
@@ -69,15 +69,26 @@ export class Server {
     this.token = null;
   }
 
+  get pid() {
+    return this.process.pid;
+  }
+
   /** Milliseconds from its start until it says that all of WireGuard is up. */
   async start() {
-    const profile = this.profile ? ['--cpu-prof', '--cpu-prof-interval=500', `--cpu-prof-dir=${this.profile}`] : [];
+    const profile = this.profile
+      ? [
+          '--cpu-prof',
+          '--cpu-prof-interval=500',
+          `--cpu-prof-dir=${this.profile}`,
+          `--cpu-prof-name=${this.name}.cpuprofile`,
+        ]
+      : [];
     const argv = [process.execPath, ...profile, join(this.product, 'dist/main.js')];
     const begun = performance.now();
-    this.process = this.host.start(argv, { cwd: '/', env: this.env, stdio: ['ignore', 'pipe', 'pipe'] });
-    for (const stream of ['stdout', 'stderr']) {
-      this.process[stream].pipe(createWriteStream(this.logFile, { flags: 'a' }));
-    }
+    // Nobody reads along: a reader would share the processors.
+    const log = openSync(this.logFile, 'a');
+    this.process = this.host.start(argv, { cwd: '/', env: this.env, stdio: ['ignore', log, log] });
+    closeSync(log);
     const ready = this.beside.ask('whenUp', { port: PORT, part: 'wireguard', limitMs: 90_000 });
     const ended = once(this.process, 'exit').then(([code]) => {
       throw new Error(`The server ${this.name} ended with ${code}; its log is ${this.logFile}`);

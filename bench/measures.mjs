@@ -16,9 +16,12 @@ async function create(bench) {
   const { big, small, bare } = bench;
   const of = { bare: [], growth: [] };
   const seen = { bare: [], big: [], small: [] };
+  const cpu = { bare: [], big: [] };
   for (let round = 0; round <= bench.rounds; round += 1) {
+    const before = { bare: cpuMs(bare.pid), big: cpuMs(big.pid) };
     const byHand = SLICE / (await bare.work.ask('create', { count: SLICE, atOnce: AT_ONCE }));
     const many = await makeClients(big, SLICE);
+    for (const side of ['bare', 'big']) cpu[side].push((cpuMs(bench[side].pid) - before[side]) / SLICE);
     const few = await makeClients(small, SLICE);
     await bare.work.ask('remove', { atOnce: AT_ONCE });
     for (const [server, made] of [
@@ -43,7 +46,7 @@ async function create(bench) {
     result(`POST /api/wireguard/client with QR, ${AT_ONCE} at once, ${count(bench)}: of the bare loop`, of.bare, {
       goal: 0.5,
       better: 'higher',
-      seen: `${perSecond(seen.big)} and ${perSecond(seen.bare)}`,
+      seen: `${perSecond(seen.big)} and ${perSecond(seen.bare)}; ${microseconds(median(cpu.big))} and ${microseconds(median(cpu.bare))} of CPU each`,
     }),
     result(`the same at ${count(bench)} against at 100`, of.growth, {
       goal: 0.85,
@@ -58,6 +61,7 @@ async function change(bench) {
   const { big, bare } = bench;
   const of = { disable: [], remove: [], gone: [] };
   const seen = { disable: { bare: [], big: [] }, remove: { bare: [], big: [] } };
+  const cpu = { disable: { bare: [], big: [] }, remove: { bare: [], big: [] } };
   for (let round = 0; round <= bench.rounds; round += 1) {
     await bare.work.ask('create', { count: SLICE, atOnce: AT_ONCE });
     const { clients } = await makeClients(big, SLICE);
@@ -93,12 +97,12 @@ async function change(bench) {
     result(`DELETE, ${AT_ONCE} at once, ${count(bench)}: of the bare loop`, of.remove, {
       goal: 0.4,
       better: 'higher',
-      seen: `${perSecond(seen.remove.big)} and ${perSecond(seen.remove.bare)}`,
+      seen: `${perSecond(seen.remove.big)} and ${perSecond(seen.remove.bare)}; ${microseconds(median(cpu.remove.big))} and ${microseconds(median(cpu.remove.bare))} of CPU each`,
     }),
     result(`PUT (disable), ${AT_ONCE} at once, ${count(bench)}: of the bare loop`, of.disable, {
       goal: 0.4,
       better: 'higher',
-      seen: `${perSecond(seen.disable.big)} and ${perSecond(seen.disable.bare)}`,
+      seen: `${perSecond(seen.disable.big)} and ${perSecond(seen.disable.bare)}; ${microseconds(median(cpu.disable.big))} and ${microseconds(median(cpu.disable.bare))} of CPU each`,
     }),
     slowest('from the answer of DELETE or PUT until the peer is off the device, the slowest', of.gone, 1),
   ];
@@ -178,18 +182,29 @@ async function get(bench) {
   const { big, bare } = bench;
   await bare.work.ask('serve', { port: PORT });
   const seen = { bare: [], big: [] };
-  for (let round = 0; round <= bench.rounds; round += 1) {
-    const byHand = await wrk(bare.host, null);
-    const asked = await wrk(big.host, big.token);
-    if (round === 0) continue;
-    seen.bare.push(byHand / 1000);
-    seen.big.push(asked / 1000);
+  // Short turns: what else runs on the machine meanwhile shall touch both alike.
+  const turns = 3 * bench.rounds;
+  for (const [side, host, token] of [
+    ['bare', bare.host, null],
+    ['big', big.host, big.token],
+  ]) {
+    await wrk(host, token, 3);
+    seen[side].cpu = cpuMs(bench[side].pid);
   }
+  for (let turn = 0; turn < turns; turn += 1) {
+    seen.bare.push(await wrk(bare.host, null, 1));
+    seen.big.push(await wrk(big.host, big.token, 1));
+  }
+  const cost = (side) => (cpuMs(bench[side].pid) - seen[side].cpu) / (seen[side].reduce((a, b) => a + b) * 1000);
   return [
     result(
       'GET /api/session with a token, wrk, 8 connections: of bare Fastify',
       seen.big.map((rate, at) => rate / seen.bare[at]),
-      { goal: 0.4, better: 'higher', seen: `${perSecond(seen.big)} and ${perSecond(seen.bare)}` },
+      {
+        goal: 0.4,
+        better: 'higher',
+        seen: `${perSecond(seen.big)} and ${perSecond(seen.bare)}; ${microseconds(cost('big'))} and ${microseconds(cost('bare'))} of CPU each`,
+      },
     ),
   ];
 }
@@ -230,11 +245,11 @@ async function start(bench) {
 /** After two polls and nothing else since its start. */
 async function memory(bench) {
   const { big } = bench;
-  const loaded = residentMb(big.process.pid);
+  const loaded = residentMb(big.pid);
   await big.stop();
   await big.start();
   await delay(25_000);
-  const idle = residentMb(big.process.pid);
+  const idle = residentMb(big.pid);
   return [
     result(`resident memory of the Node process, idle, ${count(bench)}`, [idle], {
       goal: 250,
@@ -279,13 +294,14 @@ async function settle({ databases }) {
   }
 }
 
-async function wrk(host, token) {
+/** Requests a millisecond. */
+async function wrk(host, token, lasting) {
   const header = token === null ? [] : ['-H', `Authorization: Bearer ${token}`];
   const url = `http://127.0.0.1:${PORT}/api/session`;
-  const text = await host.run(['wrk', '-t1', '-c8', '-d3s', ...header, url]);
+  const text = await host.run(['wrk', '-t1', '-c8', `-d${lasting}s`, ...header, url]);
   const rate = Number(/Requests\/sec:\s+([\d.]+)/.exec(text)?.[1]);
   if (!(rate > 0) || /Non-2xx/.test(text)) throw new Error(`wrk says: ${text}`);
-  return rate;
+  return rate / 1000;
 }
 
 export function setInterval(server, seconds) {
@@ -302,6 +318,17 @@ export function slowest(name, times, goal) {
 
 function residentMb(pid) {
   return Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))[1]) / 1024;
+}
+
+/** What a process has used of the processors, in steps of 10 ms. */
+function cpuMs(pid) {
+  const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
+  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+  return (Number(fields[11]) + Number(fields[12])) * 10;
+}
+
+function microseconds(ms) {
+  return `${Math.round(ms * 1000)} µs`;
 }
 
 function count({ clients }) {

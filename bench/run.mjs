@@ -49,6 +49,7 @@ try {
   console.log(`\n${results.length - missed.length} of ${results.length} goals reached, ${seconds()} s`);
   if (chosen.length === Object.keys(measures).length && bench.clients === 10_000) {
     const latest = results.map(({ name, value, goal, better }) => ({ name, value, goal, better }));
+    mkdirSync(join(root, 'bench/results'), { recursive: true });
     writeFileSync(join(root, 'bench/results/latest.json'), `${JSON.stringify(latest, null, 2)}\n`);
   }
   if (flags.profile) for (const server of [bench.big, bench.small]) await server.stop();
@@ -96,6 +97,7 @@ async function prepare(clients, rounds) {
   const bare = { host: await newHost() };
   bare.work = startWorker(bare.host, join(root, 'bench/bare.mjs'), {});
   const { rows } = await databases.query('bare', 'SELECT id, public_key FROM wireguard_interfaces');
+  bare.pid = bare.work.pid;
   const server = { interfaceId: rows[0].id, publicKey: rows[0].public_key, endpoint: '198.18.0.2:51820' };
   await bare.work.ask('open', { databaseUrl: databases.url('bare'), secretKey, server, nextHost });
   bare.makeDevice = async () => {

@@ -17,10 +17,14 @@ declare module 'fastify' {
 }
 
 const reading = new Set(['GET', 'HEAD', 'OPTIONS']);
+const MOST_PASSED_TOKENS = 5_000;
 
 /** The one guard: who is asking, and may they. A route without a dialect's decorator lets nobody in. */
 @Injectable()
 export class AuthGuard extends PassportGuard('jwt') {
+  /** Signed tokens that Passport let through once: from then on only the domain is asked whether they still count. */
+  private readonly passed = new Set<string>();
+
   constructor(
     private readonly auth: AuthService,
     private readonly callers: CallerKeys,
@@ -28,7 +32,8 @@ export class AuthGuard extends PassportGuard('jwt') {
     super({ property: 'principal', session: false });
   }
 
-  override async canActivate(context: ExecutionContext): Promise<boolean> {
+  /** Without waiting when all of it is known: most requests come with a token that came a moment ago. */
+  override canActivate(context: ExecutionContext): boolean | Promise<boolean> {
     const request = context.switchToHttp().getRequest<FastifyRequest>();
     const route = routeInfoOf(request);
     if (route?.public === true && !route.identify) return true;
@@ -40,15 +45,10 @@ export class AuthGuard extends PassportGuard('jwt') {
     if (token.from === 'cookie' && !reading.has(request.method) && !isSameOrigin(request)) {
       throw new DomainError('forbidden', 'foreign_origin', 'This request came from a page of another origin');
     }
-    try {
-      await this.identify(context, request, token.value);
-    } catch (error) {
-      if (route?.public === true && error instanceof DomainError && error.kind === 'unauthenticated') return true;
-      throw error;
-    }
-    if (request.callContext) request.callContext.actor = request.principal!.name;
-    if (route?.public !== true) assertRole(request.principal!, route);
-    return true;
+    const known = this.passed.has(token.value) ? this.auth.recall(token.value) : null;
+    if (known === null) return this.ask(context, request, route, token.value);
+    request.principal = known;
+    return admit(request, route);
   }
 
   /** Passport's way to say how it went: the strategy's own error, else that the token is no token of ours. */
@@ -58,9 +58,28 @@ export class AuthGuard extends PassportGuard('jwt') {
     return principal;
   }
 
+  private async ask(
+    context: ExecutionContext,
+    request: FastifyRequest,
+    route: RouteInfo | null,
+    token: string,
+  ): Promise<boolean> {
+    try {
+      await this.identify(context, request, token);
+    } catch (error) {
+      if (route?.public === true && error instanceof DomainError && error.kind === 'unauthenticated') return true;
+      throw error;
+    }
+    return admit(request, route);
+  }
+
   private async identify(context: ExecutionContext, request: FastifyRequest, token: string): Promise<void> {
     // Only a JWT has three parts; whatever else is shown can only be an API token.
-    if (token.split('.').length === 3 && (await this.isJwt(context))) return;
+    if (!this.passed.has(token) && token.split('.').length === 3 && (await this.isJwt(context))) {
+      if (this.passed.size >= MOST_PASSED_TOKENS) this.passed.clear();
+      this.passed.add(token);
+      return;
+    }
     request.principal = await this.auth.authenticate(token);
     if (request.principal.kind === 'api_token') this.callers.learn(token, request.principal.name);
   }
@@ -75,6 +94,13 @@ export class AuthGuard extends PassportGuard('jwt') {
       throw error;
     }
   }
+}
+
+function admit(request: FastifyRequest, route: RouteInfo | null): boolean {
+  const principal = request.principal!;
+  if (request.callContext) request.callContext.actor = principal.name;
+  if (route?.public !== true) assertRole(principal, route);
+  return true;
 }
 
 function assertRole(principal: Principal, route: RouteInfo | null): void {

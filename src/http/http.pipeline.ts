@@ -39,6 +39,9 @@ export class HttpPipeline {
   async install(app: NestFastifyApplication): Promise<void> {
     const adapter: FastifyAdapter = app.getHttpAdapter() as unknown as FastifyAdapter;
     const fastify = adapter.getInstance<FastifyInstance>();
+    // Declared before the first request, so that all of them have one shape.
+    for (const name of ['callContext', 'principal', 'routeInfo', 'shownToken'])
+      fastify.decorateRequest(name, undefined);
     fastify.addHook('onRoute', (route) => this.methods.add(route.method, route.url));
     this.installBodies(fastify);
     if (this.config.corsOrigins.length > 0) {
@@ -59,7 +62,17 @@ export class HttpPipeline {
       this.begin(request, reply);
       done();
     });
-    fastify.addHook('onRequest', (request, reply) => this.limits.check(request, reply));
+    fastify.addHook('onRequest', (request, reply, done) => {
+      try {
+        const counted = this.limits.check(request, reply);
+        // Fastify waits for a promise, and needs none when there is nothing to wait for.
+        if (counted !== undefined) return counted;
+        done();
+      } catch (error) {
+        done(error as Error);
+      }
+      return undefined;
+    });
     // After the body was read: what the handler starts runs inside, and parsing streams cannot lose it.
     fastify.addHook('preHandler', (request, _reply, done) => requestContext.run(request.callContext!, done));
     fastify.addHook('onSend', (_request, reply, _payload, done) => {

@@ -62,8 +62,25 @@ export function fingerprint(token: string): string {
 /** Paths under which the cookie counts. */
 const cookiePaths = ['/api/session', '/api/wireguard'];
 
+export interface ShownToken {
+  value: string;
+  from: 'header' | 'cookie';
+}
+
+declare module 'fastify' {
+  interface FastifyRequest {
+    /** Kept here by `tokenOf`. */
+    shownToken?: ShownToken | null | undefined;
+  }
+}
+
 /** The token that a request brings, and how. A header wins over a cookie. */
-export function tokenOf(request: FastifyRequest): { value: string; from: 'header' | 'cookie' } | null {
+export function tokenOf(request: FastifyRequest): ShownToken | null {
+  if (request.shownToken === undefined) request.shownToken = readToken(request);
+  return request.shownToken;
+}
+
+function readToken(request: FastifyRequest): ShownToken | null {
   const bearer = bearerToken(request);
   if (bearer !== null) return { value: bearer, from: 'header' };
   const header = request.headers.cookie;

@@ -18,8 +18,18 @@ export interface RouteInfo {
   limit: { perMinute: number; scope: LimitScope } | null;
 }
 
+declare module 'fastify' {
+  interface FastifyRequest {
+    /** Kept here by `routeInfoOf`. */
+    routeInfo?: RouteInfo | null | undefined;
+  }
+}
+
 /** Null for routes that no controller of ours serves: unknown ones, and the files of Swagger UI. */
 export function routeInfoOf(request: FastifyRequest): RouteInfo | null {
-  const { causeway } = request.routeOptions.config as { causeway?: RouteInfo };
-  return causeway ?? null;
+  // Fastify makes a new object each time it is asked for the options of a route.
+  if (request.routeInfo === undefined) {
+    request.routeInfo = (request.routeOptions.config as { causeway?: RouteInfo }).causeway ?? null;
+  }
+  return request.routeInfo;
 }

@@ -41,4 +41,19 @@ describe('a fresh cache', () => {
     expect(await cache.get('a', async () => 'second')).toBe('second');
     expect(await cache.get('d', async () => 'second')).toBe('first');
   });
+
+  it('tells without waiting what it has, while that is fresh', async () => {
+    const clock = new TestClock();
+    const cache = new FreshCache<string>(clock, options);
+    expect(cache.peek('a')).toBeUndefined();
+    const loading = cache.get('a', async () => 'first');
+    expect(cache.peek('a')).toBeUndefined();
+    await loading;
+    expect(cache.peek('a')).toBe('first');
+    cache.drop('a');
+    expect(cache.peek('a')).toBeUndefined();
+    await cache.get('a', async () => 'second');
+    clock.advance(5_000);
+    expect(cache.peek('a')).toBeUndefined();
+  });
 });

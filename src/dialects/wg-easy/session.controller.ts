@@ -47,8 +47,8 @@ export class SessionController {
   /** Tell whether the caller has a session */
   @Public({ identify: true })
   @Get()
-  getSession(@CurrentPrincipal() principal: Principal | null): SessionStateResponse {
-    return { requiresPassword: true, authenticated: principal?.role === 'admin' };
+  getSession(@Req() request: FastifyRequest): SessionStateResponse {
+    return { requiresPassword: true, authenticated: request.principal?.role === 'admin' };
   }
 
   /**

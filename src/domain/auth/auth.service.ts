@@ -101,6 +101,11 @@ export class AuthService {
     return principal;
   }
 
+  /** The same for an access token that was asked about a moment ago, from memory; null for all others. */
+  recall(bearer: string): Principal | null {
+    return this.tokens.recall(bearer, 'access');
+  }
+
   private async check(credentials: Credentials): Promise<User> {
     const { username, ip } = credentials;
     const attempt = await this.backoff.attempt(username, ip, () => this.tryOnce(credentials));

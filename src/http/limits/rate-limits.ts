@@ -34,10 +34,10 @@ export class RateLimits {
   ) {}
 
   /** Throws `rate_limited` when the caller is past the limit of the route or the dialect. */
-  async check(request: FastifyRequest, reply: FastifyReply): Promise<void> {
+  check(request: FastifyRequest, reply: FastifyReply): Promise<void> | undefined {
     this.warnOfForwarding(request);
     const route = routeInfoOf(request);
-    if (route !== null ? route.dialect === null : unlimited.has(request.url)) return;
+    if (route !== null ? route.dialect === null : unlimited.has(request.url)) return undefined;
     const dialect = this.dialects.forUrl(request.raw.url ?? '/');
     const caller = this.callers.of(request);
     const documented =
@@ -45,9 +45,13 @@ export class RateLimits {
     const limit = Math.max(1, Math.floor(documented * this.config.rateLimitFactor));
     if (limit === Infinity) {
       writeHeaders(dialect, reply, documented, documented, Math.ceil((Date.now() + WINDOW_MS) / 1000));
-      return;
+      return undefined;
     }
     const key = `${dialect.name}|${keyOf(request, route?.limit?.scope ?? 'caller', caller)}`;
+    return this.count(key, limit, dialect, reply);
+  }
+
+  private async count(key: string, limit: number, dialect: Dialect, reply: FastifyReply): Promise<void> {
     const window = await this.storage.increment(key, WINDOW_MS, limit, 0, 'default');
     writeHeaders(dialect, reply, limit, limit - window.totalHits, window.endsAt);
     if (!window.isBlocked) return;

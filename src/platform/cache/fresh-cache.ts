@@ -9,6 +9,8 @@ export interface FreshCacheOptions {
 interface Entry<V> {
   value: Promise<V>;
   at: number;
+  /** Undefined until it is there. */
+  loaded: V | undefined;
 }
 
 /**
@@ -27,14 +29,23 @@ export class FreshCache<V, K = string> {
     const known = this.entries.get(key);
     const now = this.clock.monotonicMs();
     if (known && now - known.at < this.options.maxAgeMs) return known.value;
-    const entry: Entry<V> = { value: load(), at: now };
+    const entry: Entry<V> = { value: load(), at: now, loaded: undefined };
     this.entries.delete(key);
     this.entries.set(key, entry);
     if (this.entries.size > this.options.maxEntries) this.drop(this.entries.keys().next().value as K);
-    entry.value.catch(() => {
-      if (this.entries.get(key) === entry) this.entries.delete(key);
-    });
+    entry.value.then(
+      (value) => (entry.loaded = value),
+      () => {
+        if (this.entries.get(key) === entry) this.entries.delete(key);
+      },
+    );
     return entry.value;
+  }
+
+  /** What `get` would give without loading; undefined when it would load, or wait. */
+  peek(key: K): V | undefined {
+    const known = this.entries.get(key);
+    return known && this.clock.monotonicMs() - known.at < this.options.maxAgeMs ? known.loaded : undefined;
   }
 
   drop(key: K): void {

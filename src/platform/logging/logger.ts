@@ -8,13 +8,43 @@ export function createLogger(level: Config['logLevel'], destination?: Destinatio
     {
       level,
       base: null,
-      timestamp: () => `,"time":"${new Date().toISOString()}"`,
+      timestamp: timeMember,
       formatters: { level: (label) => ({ level: label }) },
       serializers: { err: describeError, error: describeError },
       hooks: { streamWrite: redact },
     },
-    destination ?? pino.destination({ dest: 1, sync: true }),
+    destination ?? inTurns(pino.destination({ dest: 1, sync: true })),
   );
+}
+
+/** What is said within one turn of the event loop goes out in one write. Nothing stays behind when the process exits. */
+function inTurns(destination: DestinationStream): DestinationStream {
+  let waiting = '';
+  const flush = (): void => {
+    const text = waiting;
+    waiting = '';
+    if (text !== '') destination.write(text);
+  };
+  process.once('exit', flush);
+  return {
+    write: (line) => {
+      if (waiting === '') setImmediate(flush);
+      waiting += line;
+    },
+  };
+}
+
+let timeAt = 0;
+let timeText = '';
+
+/** Lines come many to a millisecond, and telling the time costs as much as the rest of a line. */
+function timeMember(): string {
+  const now = Date.now();
+  if (now !== timeAt) {
+    timeAt = now;
+    timeText = `,"time":"${new Date(now).toISOString()}"`;
+  }
+  return timeText;
 }
 
 /**
