@@ -76,7 +76,8 @@ describe('packet rules', () => {
   });
 
   it('are none without devices, and what stands in chains of others goes', () => {
-    expect(renderTransaction([], [{ family: 'ip', name: 'FORWARD', handles: [4, 9], wanted: true }])).toBe(
+    const chain = { family: 'ip', table: 'filter', name: 'FORWARD', side: 'forward', wanted: true } as const;
+    expect(renderTransaction([], [{ ...chain, handles: [4, 9] }])).toBe(
       'add table inet causeway\ndelete table inet causeway\n' +
         'delete rule ip filter FORWARD handle 4\ndelete rule ip filter FORWARD handle 9\n',
     );
@@ -96,12 +97,8 @@ describe('packet rules', () => {
   });
 
   it('leave chains of others without a rule for a family that no device has', () => {
-    const chains = (['ip', 'ip6'] as const).map((family) => ({
-      family,
-      name: 'FORWARD' as const,
-      handles: [],
-      wanted: true,
-    }));
+    const chain = { table: 'filter', name: 'FORWARD', side: 'forward', wanted: true } as const;
+    const chains = (['ip', 'ip6'] as const).map((family) => ({ ...chain, family, handles: [] }));
     const text = renderTransaction([spec('wg0')], chains);
     expect(text.match(/insert rule ip filter/g)).toHaveLength(2);
     expect(text).not.toContain('insert rule ip6');

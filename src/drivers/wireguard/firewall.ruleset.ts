@@ -13,8 +13,10 @@ const METADATA = ['ip daddr 169.254.169.254 drop', 'ip6 daddr fd00:ec2::254 drop
 
 /** A chain of another program that would drop what we forward, or what comes to our port. */
 export interface ForeignChain {
-  family: 'ip' | 'ip6';
-  name: 'DOCKER-USER' | 'FORWARD' | 'INPUT';
+  family: 'ip' | 'ip6' | 'inet';
+  table: string;
+  name: string;
+  side: 'forward' | 'input';
   /** Handles of our rules that stand in it now. */
   handles: number[];
   /** Takes new rules; one that does not only loses the old. */
@@ -30,7 +32,7 @@ export function renderTransaction(devices: readonly FirewallSpec[], foreign: rea
   const lines = [`add table ${TABLE}`, `delete table ${TABLE}`];
   if (devices.length > 0) lines.push(...renderTable(devices));
   for (const chain of foreign) {
-    const target = `${chain.family} filter ${chain.name}`;
+    const target = `${chain.family} ${chain.table} ${chain.name}`;
     for (const handle of chain.handles) lines.push(`delete rule ${target} handle ${handle}`);
     if (devices.length === 0 || !chain.wanted) continue;
     for (const rule of foreignRules(chain, devices)) lines.push(`insert rule ${target} ${rule} comment "${COMMENT}"`);
@@ -93,11 +95,11 @@ function lanRules({ device, ranges }: FirewallSpec): string[] {
 }
 
 /** In reverse: each is inserted at the top. */
-function foreignRules({ family: layer, name }: ForeignChain, devices: readonly FirewallSpec[]): string[] {
+function foreignRules({ family: layer, side }: ForeignChain, devices: readonly FirewallSpec[]): string[] {
   const ours = nameSet(devices);
-  if (name === 'INPUT')
+  if (side === 'input')
     return [`udp dport { ${[...new Set(devices.map((spec) => spec.listenPort))].join(', ')} } accept`];
-  const has = rangesOf(devices).some((range) => family(range) === layer);
+  const has = layer === 'inet' || rangesOf(devices).some((range) => family(range) === layer);
   return has ? [`oifname ${ours} ct state established,related accept`, `iifname ${ours} accept`] : [];
 }
 

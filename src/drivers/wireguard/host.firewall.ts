@@ -1,7 +1,7 @@
 import { Logger } from '@nestjs/common';
 import { type FirewallSpec, TunnelUnavailableError } from '../../domain/tunnels/tunnel.port.js';
 import { CommandFailedError, runCommand } from './command.runner.js';
-import { COMMENT, type ForeignChain, rangesOf, renderTransaction } from './firewall.ruleset.js';
+import { COMMENT, type ForeignChain, rangesOf, renderTransaction, TABLE } from './firewall.ruleset.js';
 import { ForwardingError, ForwardingSysctl } from './forwarding.sysctl.js';
 import type { Lack } from './host.capability.js';
 import { isIpv6Cidr } from './peer.rules.js';
@@ -10,6 +10,7 @@ interface NftChain {
   family: string;
   table: string;
   name: string;
+  type?: string;
   hook?: string;
   policy?: string;
 }
@@ -19,8 +20,9 @@ interface NftRule {
   comment?: string;
 }
 
-const FAMILIES = ['ip', 'ip6'] as const;
-const TARGETS = ['DOCKER-USER', 'FORWARD', 'INPUT'] as const;
+const FAMILIES: readonly string[] = ['ip', 'ip6', 'inet'] satisfies ForeignChain['family'][];
+/** Any other name would have to be quoted; no firewall that we know of has one. */
+const PLAIN_NAME = /^[A-Za-z][\w-]*$/;
 
 /** Forwarding, NAT and filtering for devices: one table of our own, and accepts where another's chain drops. */
 export class HostFirewall {
@@ -128,7 +130,8 @@ export class HostFirewall {
   }
 
   private report(devices: readonly FirewallSpec[], foreign: readonly ForeignChain[]): void {
-    const names = devices.length === 0 ? [] : foreign.filter((c) => c.wanted).map((c) => `${c.family} ${c.name}`);
+    const names =
+      devices.length === 0 ? [] : foreign.filter((c) => c.wanted).map((c) => `${c.family} ${c.table} ${c.name}`);
     const text = names.join(', ');
     if (text === this.lastReport) return;
     this.lastReport = text;
@@ -142,27 +145,32 @@ async function listChains(): Promise<NftChain[]> {
   return (await nftList(['list', 'chains'])).flatMap((entry) => (entry['chain'] ? [entry['chain'] as NftChain] : []));
 }
 
-/** The chains of the iptables tables that matter to us: those that drop, and those that have rules of ours. */
+/** The chains of others that matter to us: those that drop what no rule accepts, and those that have rules of ours. */
 async function foreignChains(chains: readonly NftChain[]): Promise<ForeignChain[]> {
   const found: ForeignChain[] = [];
-  for (const family of FAMILIES) {
-    const of = (name: string): NftChain | undefined =>
-      chains.find((chain) => chain.family === family && chain.table === 'filter' && chain.name === name);
-    for (const name of TARGETS) {
-      const chain = of(name);
-      if (chain === undefined) continue;
-      const entries = await nftList(['-a', 'list', 'chain', family, 'filter', name]);
-      const handles = entries
-        .flatMap((entry) => (entry['rule'] ? [entry['rule'] as NftRule] : []))
-        .filter((rule) => rule.comment === COMMENT)
-        .map((rule) => rule.handle);
-      const drops = chain.hook !== undefined && chain.policy === 'drop';
-      // Docker keeps its hands off DOCKER-USER, and its FORWARD chain jumps there first.
-      const wanted = name === 'DOCKER-USER' || (drops && !(name === 'FORWARD' && of('DOCKER-USER') !== undefined));
-      if (wanted || handles.length > 0) found.push({ family, name, handles, wanted });
+  for (const chain of chains) {
+    const { family, table, name } = chain;
+    const side = isDockerUser(chain) ? 'forward' : chain.type === 'filter' ? chain.hook : undefined;
+    if ((side !== 'forward' && side !== 'input') || !FAMILIES.includes(family) || `${family} ${table}` === TABLE)
+      continue;
+    if (!PLAIN_NAME.test(table) || !PLAIN_NAME.test(name)) continue;
+    const entries = await nftList(['-a', 'list', 'chain', family, table, name]);
+    const handles = entries
+      .flatMap((entry) => (entry['rule'] ? [entry['rule'] as NftRule] : []))
+      .filter((rule) => rule.comment === COMMENT)
+      .map((rule) => rule.handle);
+    // Docker keeps its hands off DOCKER-USER, and its FORWARD chain jumps there first.
+    const dockers = name === 'FORWARD' && chains.some((other) => isDockerUser(other) && other.family === family);
+    const wanted = isDockerUser(chain) || (chain.policy === 'drop' && !(table === 'filter' && dockers));
+    if (wanted || handles.length > 0) {
+      found.push({ family: family as ForeignChain['family'], table, name, side, handles, wanted });
     }
   }
   return found;
+}
+
+function isDockerUser({ table, name }: NftChain): boolean {
+  return table === 'filter' && name === 'DOCKER-USER';
 }
 
 async function nftList(args: string[]): Promise<Record<string, unknown>[]> {
