@@ -80,6 +80,27 @@ describe('the pool of free addresses', () => {
     await other.query('COMMIT');
   });
 
+  it('is not used up while the creation that is taking the last address may still fail', async () => {
+    await source.query("UPDATE wireguard_interfaces SET address = '10.0.0.1/30', range = '10.0.0.0/30'");
+    await refillAddressPool(source.manager, id);
+    expect(await addresses()).toEqual(['10.0.0.2']);
+    await other.query('BEGIN');
+    await other.query('DELETE FROM free_addresses');
+    const asked = refillAddressPool(source.manager, id);
+    await eventually(async () => {
+      const sql = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+      return (await source.query<unknown[]>(sql)).length === 1;
+    });
+    await other.query('ROLLBACK');
+    expect(await asked).toBe(true);
+
+    await other.query('BEGIN');
+    await other.query('DELETE FROM free_addresses');
+    const again = refillAddressPool(source.manager, id);
+    await other.query('COMMIT');
+    expect(await again).toBe(false);
+  });
+
   it('gives no address of an old range to a client: the range waits for who has taken one already', async () => {
     await refillAddressPool(source.manager, id);
     await other.query('BEGIN');

@@ -41,6 +41,22 @@ export async function refillAddressPool(manager: EntityManager, interfaceId: num
       );
       if (added.length > 0) return true;
     }
-    return false;
+    return comesBack(tx, interfaceId);
   });
+}
+
+/** The last addresses may be with creations that fail, for a name that is taken: waits for how they end. */
+async function comesBack(tx: EntityManager, interfaceId: number): Promise<boolean> {
+  for (;;) {
+    const left: { address: string }[] = await tx.query(
+      'SELECT address FROM free_addresses WHERE interface_id = $1 LIMIT 1',
+      [interfaceId],
+    );
+    if (!left[0]) return false;
+    const back: unknown[] = await tx.query(
+      'SELECT 1 FROM free_addresses WHERE interface_id = $1 AND address = $2 FOR UPDATE',
+      [interfaceId, left[0].address],
+    );
+    if (back.length > 0) return true;
+  }
 }
